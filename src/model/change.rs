@@ -1,0 +1,187 @@
+//! Changes: what a decision does to the state. `apply` folds them, in the run and after a restart alike,
+//! so a change carries everything its folding needs and nothing is worked out twice.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::digest::Digest;
+use super::facts::Findings;
+use super::history::{LastGood, Proof, ProvenDestination, RevisionSeen};
+use super::incident::{IncidentId, IncidentKey, PassedOver, Phase};
+use super::indicator::Probe;
+use super::plan::{Direction, Outcome, Plan, Rehearsal};
+use super::reason::Reason;
+use super::signal::Signal;
+use super::subject::Subject;
+use super::verdict::{Check, Verdict};
+
+/// One step of the state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "snake_case", deny_unknown_fields)]
+#[expect(missing_docs, reason = "fields repeat the documented names of the incident")]
+pub enum Change {
+    /// The journal's id is known.
+    JournalNamed { journal: String },
+    /// A new case.
+    Opened {
+        incident: IncidentId,
+        key: IncidentKey,
+        signal: Box<Signal>,
+        candidates: Vec<String>,
+        deadline: Timestamp,
+    },
+    /// Another signal for an open case: a counter, nothing else.
+    Attached { incident: IncidentId, signal: Box<Signal> },
+    /// A signal that belongs to a case that is over.
+    Ignored { incident: IncidentId },
+    /// A source stopped firing.
+    SourceResolved { incident: IncidentId, source: String },
+    /// A playbook was considered and not used.
+    PassedOver { incident: IncidentId, passed: PassedOver },
+    /// Read the facts. `after` delays it while a permit may still be running.
+    InspectionStarted {
+        incident: IncidentId,
+        inspection: u32,
+        needs: Vec<String>,
+        indicators: Vec<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last_good: Option<LastGood>,
+        current_good: bool,
+        deadline: Timestamp,
+    },
+    /// The next inspection has to wait: an old permit may still be running.
+    InspectionDelayed { incident: IncidentId, until: Timestamp, deadline: Timestamp },
+    /// What an inspection found.
+    Found { incident: IncidentId, findings: Box<Findings> },
+    /// A plan exists.
+    Planned { incident: IncidentId, plan: Plan, deadline: Timestamp },
+    /// The dry run answered.
+    Rehearsed { incident: IncidentId, rehearsal: Rehearsal },
+    /// The gate answered.
+    Gated { incident: IncidentId, verdict: Verdict, checks: Vec<Check> },
+    /// People are asked.
+    ApprovalAsked { incident: IncidentId, plan: Digest, expires: Timestamp },
+    /// A person said yes.
+    ApprovalGranted { incident: IncidentId, plan: Digest, by: String },
+    /// The approved plan no longer fits.
+    ApprovalVoided { incident: IncidentId },
+    /// The act is charged to the budgets; comes right before its first step.
+    Charged { incident: IncidentId, charge: Charge },
+    /// A step starts; a permit is minted from this change once it is durable.
+    StepStarted {
+        incident: IncidentId,
+        plan: Digest,
+        step: usize,
+        direction: Direction,
+        permit_until: Timestamp,
+        deadline: Timestamp,
+    },
+    /// A step ended.
+    StepEnded { incident: IncidentId, step: usize, direction: Direction, outcome: Outcome },
+    /// The step's outcome must be read from state.
+    Reconciling { incident: IncidentId },
+    /// Wait for the act to take effect.
+    SoakStarted { incident: IncidentId, until: Timestamp },
+    /// Measure.
+    ProbeStarted {
+        incident: IncidentId,
+        probe: u32,
+        indicator: String,
+        since: Timestamp,
+        next: Timestamp,
+        deadline: Timestamp,
+    },
+    /// A measurement.
+    Probed {
+        incident: IncidentId,
+        reading: Probe,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        good_since: Option<Timestamp>,
+    },
+    /// Something worth telling about the case.
+    Noted { incident: IncidentId, reason: Reason },
+    /// The case is over. `Escalated` and `Expired` tell people.
+    Ended { incident: IncidentId, phase: Phase, reason: Reason },
+    /// A notification was delivered, or not.
+    NotificationEnded { incident: IncidentId, outcome: Outcome },
+    /// The healthy period is over: attempts come back.
+    AttemptsRefilled { key: IncidentKey },
+    /// A revision is in force.
+    RevisionInForce { revision: RevisionSeen },
+    /// A revision is good.
+    RevisionGood { subject: Subject, spec_hash: Digest, proof: Proof, destinations: Vec<ProvenDestination> },
+    /// A revision is bad.
+    RevisionBad { subject: Subject, spec_hash: Digest, incident: IncidentId },
+    /// We wrote this revision ourselves: it never becomes good by itself.
+    RevisionOurs { subject: Subject, spec_hash: Digest },
+    /// A route vanished; its history stays for a while.
+    RouteForgotten { subject: Subject },
+    /// Rules are in force.
+    RulesInForce { digest: Digest },
+    /// The wall clock jumped: acts wait for the next evaluation.
+    ClockJumped { seconds: i64 },
+    /// Acts no longer wait for the clock.
+    ClockSettled,
+    /// Nothing new is started.
+    Draining,
+}
+
+/// An act as the budgets see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Charge {
+    /// When.
+    pub at: Timestamp,
+    /// Key of the incident: subject's top owner and family.
+    pub key: IncidentKey,
+    /// Object written to.
+    pub target: Subject,
+    /// Playbook.
+    pub playbook: String,
+    /// Action's name.
+    pub action: String,
+}
+
+impl Change {
+    /// The incident it belongs to; `None` for those about routes, rules and the process.
+    #[must_use]
+    pub fn incident(&self) -> Option<&IncidentId> {
+        match self {
+            Self::Opened { incident, .. }
+            | Self::Attached { incident, .. }
+            | Self::Ignored { incident }
+            | Self::SourceResolved { incident, .. }
+            | Self::PassedOver { incident, .. }
+            | Self::InspectionStarted { incident, .. }
+            | Self::InspectionDelayed { incident, .. }
+            | Self::Found { incident, .. }
+            | Self::Planned { incident, .. }
+            | Self::Rehearsed { incident, .. }
+            | Self::Gated { incident, .. }
+            | Self::ApprovalAsked { incident, .. }
+            | Self::ApprovalGranted { incident, .. }
+            | Self::ApprovalVoided { incident }
+            | Self::Charged { incident, .. }
+            | Self::StepStarted { incident, .. }
+            | Self::StepEnded { incident, .. }
+            | Self::Reconciling { incident }
+            | Self::SoakStarted { incident, .. }
+            | Self::ProbeStarted { incident, .. }
+            | Self::Probed { incident, .. }
+            | Self::Noted { incident, .. }
+            | Self::Ended { incident, .. }
+            | Self::NotificationEnded { incident, .. }
+            | Self::RevisionBad { incident, .. } => Some(incident),
+            Self::JournalNamed { .. }
+            | Self::AttemptsRefilled { .. }
+            | Self::RevisionInForce { .. }
+            | Self::RevisionGood { .. }
+            | Self::RevisionOurs { .. }
+            | Self::RouteForgotten { .. }
+            | Self::RulesInForce { .. }
+            | Self::ClockJumped { .. }
+            | Self::ClockSettled
+            | Self::Draining => None,
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Everything the engine can ask for. The driver starts effects only after the batch that caused them is
+//! durable; each answers with an event.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::action::Action;
+use super::digest::Digest;
+use super::history::LastGood;
+use super::incident::{Incident, IncidentId};
+use super::plan::{Direction, Plan};
+use super::subject::Subject;
+
+/// One wish of the engine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "effect", rename_all = "snake_case")]
+pub enum Effect {
+    /// Read facts; answers `Inspected`.
+    Inspect(Inspect),
+    /// Dry-run every writing step of the plan; answers `Rehearsed`.
+    Rehearse {
+        /// For this incident.
+        incident: IncidentId,
+        /// The plan.
+        plan: Plan,
+    },
+    /// Do a step, with the permit that the driver mints; answers `Executed`.
+    Execute(Execute),
+    /// Measure an indicator; answers `Probed`.
+    Probe {
+        /// For this incident.
+        incident: IncidentId,
+        /// Number of the probe.
+        probe: u32,
+        /// Indicator id.
+        indicator: String,
+        /// What to measure it for.
+        subject: Subject,
+        /// Nothing before this counts: the end of the soak.
+        since: Timestamp,
+    },
+    /// Tell people; answers `Notified`.
+    Notify {
+        /// What to say in one sentence.
+        sentence: String,
+        /// The incident as it stands.
+        incident: Box<Incident>,
+    },
+}
+
+/// Facts to read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inspect {
+    /// For this incident.
+    pub incident: IncidentId,
+    /// Number of the inspection.
+    pub inspection: u32,
+    /// What it is about.
+    pub subject: Subject,
+    /// Names of facts, without marks.
+    pub needs: Vec<String>,
+    /// Indicators to read along.
+    pub indicators: Vec<String>,
+    /// The newest good revision other than the current one, from our history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_good: Option<LastGood>,
+    /// Whether the revision in force, as far as our history knows, is good.
+    pub current_good: bool,
+}
+
+/// A step to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Execute {
+    /// For this incident.
+    pub incident: IncidentId,
+    /// Identity of the plan.
+    pub plan: Digest,
+    /// Index of the step.
+    pub step: usize,
+    /// Forward or undo.
+    pub direction: Direction,
+    /// What to do: for an undo, already the inverse.
+    pub action: Action,
+}

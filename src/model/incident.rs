@@ -1,0 +1,288 @@
+//! An incident: the open case for one subject and symptom family.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::digest::Digest;
+use super::facts::{Findings, Population};
+use super::indicator::Probe;
+use super::plan::{Direction, Outcome, Plan, Rehearsal};
+use super::reason::{Hold, Reason};
+use super::signal::{Severity, Symptom};
+use super::subject::Subject;
+use super::verdict::{Check, Verdict};
+
+/// Short, ordered and unique between journals: `JOURNAL-NNNNN`, for instance `k3f9q2-00017`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct IncidentId(pub String);
+
+impl IncidentId {
+    /// The id of the `number`th incident of a journal.
+    #[must_use]
+    pub fn new(journal: &str, number: u64) -> Self {
+        Self(format!("{journal}-{number:05}"))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for IncidentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What keeps two signals in one incident: the top owner of the subject, and the symptom family.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IncidentKey {
+    /// Deployment, Service, route, node or control plane component.
+    pub owner: Subject,
+    /// Component part of the symptom.
+    pub family: String,
+}
+
+impl fmt::Display for IncidentKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.family, self.owner)
+    }
+}
+
+/// Where an incident stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Just opened.
+    Open,
+    /// Facts are being read.
+    Inspecting,
+    /// A plan exists; it is rehearsed, gated, or held back.
+    Planned,
+    /// People were asked.
+    AwaitingApproval,
+    /// A step runs.
+    Executing,
+    /// Waiting for the act to take effect.
+    Soaking,
+    /// Measuring whether it helped.
+    Probing,
+    /// End: right again.
+    Resolved,
+    /// End: handed to people.
+    Escalated,
+    /// End: left alone on purpose.
+    Suppressed,
+    /// End: waited too long.
+    Expired,
+    /// End: the subject vanished.
+    Gone,
+}
+
+impl Phase {
+    /// Whether the incident is over.
+    #[must_use]
+    pub fn is_end(self) -> bool {
+        matches!(self, Self::Resolved | Self::Escalated | Self::Suppressed | Self::Expired | Self::Gone)
+    }
+
+    /// Whether the incident holds a claim on its target: from the permit to the end of verification.
+    #[must_use]
+    pub fn is_acting(self) -> bool {
+        matches!(self, Self::Executing | Self::Soaking | Self::Probing)
+    }
+
+    /// The word as it is shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Inspecting => "inspecting",
+            Self::Planned => "planned",
+            Self::AwaitingApproval => "awaiting_approval",
+            Self::Executing => "executing",
+            Self::Soaking => "soaking",
+            Self::Probing => "probing",
+            Self::Resolved => "resolved",
+            Self::Escalated => "escalated",
+            Self::Suppressed => "suppressed",
+            Self::Expired => "expired",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A playbook that was considered and not used.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PassedOver {
+    /// Its name.
+    pub playbook: String,
+    /// Why not.
+    pub reason: Reason,
+}
+
+/// A step that ran.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepResult {
+    /// Index in the plan.
+    pub step: usize,
+    /// Forward or undo.
+    pub direction: Direction,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// A question to people about one plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Approval {
+    /// Identity of the plan asked about.
+    pub plan: Digest,
+    /// When it expires, which denies it.
+    pub expires: Timestamp,
+    /// Who said yes; `None` while nobody has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub granted_by: Option<String>,
+}
+
+/// The case with everything known about it; also what `GET /v1/incidents/ID` shows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Incident {
+    /// Id.
+    pub id: IncidentId,
+    /// Key.
+    pub key: IncidentKey,
+    /// Symptom of the signal that opened it.
+    pub symptom: Symptom,
+    /// Subject of the signal that opened it.
+    pub subject: Subject,
+    /// The alert's name, where one opened it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alert: Option<String>,
+    /// Labels of the signal that opened it.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// Worst severity heard.
+    pub severity: Severity,
+    /// Last value heard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// Signals heard, the opening one included.
+    pub signals: u64,
+    /// Sources that still fire.
+    pub firing: BTreeSet<String>,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Since when.
+    pub phase_since: Timestamp,
+    /// When the phase is over at the latest; `None` only at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Timestamp>,
+    /// Acts carried out in this incident.
+    pub attempts: u32,
+    /// Number of the inspection asked for last; an answer to another one is late.
+    pub inspection: u32,
+    /// Earliest time for the next inspection (a permit may still be running); `None`: at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inspect_at: Option<Timestamp>,
+    /// When the findings were made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found_at: Option<Timestamp>,
+    /// Findings of the last inspection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub findings: Option<Findings>,
+    /// Playbooks that matched, best first.
+    pub candidates: Vec<String>,
+    /// Playbooks not used, with reasons.
+    pub passed_over: Vec<PassedOver>,
+    /// The plan, once there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Plan>,
+    /// What the dry run said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rehearsal: Option<Rehearsal>,
+    /// The gate's last answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+    /// The checks behind it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Check>,
+    /// Question to people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
+    /// Step that runs or ran last.
+    pub step: usize,
+    /// Direction of the step that runs.
+    pub direction: Direction,
+    /// When the permit of the running step ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permit_until: Option<Timestamp>,
+    /// Results of steps, in order, over all attempts.
+    pub steps: Vec<StepResult>,
+    /// Times a stale precondition sent it back to inspection.
+    pub stale: u32,
+    /// Whether a step's outcome must be read from state before anything else.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reconciling: bool,
+    /// Start of the probe's window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe_since: Option<Timestamp>,
+    /// Number of the probe asked for last.
+    pub probe: u32,
+    /// When to ask for the next probe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe_at: Option<Timestamp>,
+    /// Since when probes have been good without a break.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub good_since: Option<Timestamp>,
+    /// Last probe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_probe: Option<Probe>,
+    /// How many there are, from the last inspection.
+    #[serde(default)]
+    pub population: Population,
+    /// Every reason on the way, oldest first, with its time.
+    pub reasons: Vec<Timed>,
+    /// Notification results.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notified: Vec<Outcome>,
+}
+
+/// A reason with its time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Timed {
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: Reason,
+}
+
+impl Incident {
+    /// What holds it back, when the gate said "not now".
+    #[must_use]
+    pub fn holds(&self) -> &[Hold] {
+        match &self.verdict {
+            Some(Verdict::Hold { holds }) => holds,
+            Some(Verdict::Allow | Verdict::Ask { .. } | Verdict::Refuse { .. }) | None => &[],
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What is ill: one object of the cluster, named the way Kubernetes names it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// An object of the cluster by group, kind, namespace and name.
+///
+/// `group` is empty for the core group, `namespace` is empty for cluster-scoped objects.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Subject {
+    /// API group, for instance `networking.istio.io`; empty for the core group.
+    #[serde(default)]
+    pub group: String,
+    /// Kind, for instance `VirtualService`.
+    pub kind: String,
+    /// Namespace; empty for cluster-scoped objects.
+    #[serde(default)]
+    pub namespace: String,
+    /// Name of the object.
+    pub name: String,
+    /// Cluster, where a sender names one; `None` means the agent's own. Cleared once resolved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// Mesh, where a sender names one; `None` means the only one. Cleared once resolved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mesh: Option<String>,
+}
+
+/// API group of Istio's routing objects.
+pub const ISTIO_NETWORKING: &str = "networking.istio.io";
+
+impl Subject {
+    /// An object of the agent's own cluster.
+    #[must_use]
+    pub fn new(group: &str, kind: &str, namespace: &str, name: &str) -> Self {
+        Self {
+            group: group.to_owned(),
+            kind: kind.to_owned(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            cluster: None,
+            mesh: None,
+        }
+    }
+
+    /// An Istio VirtualService.
+    #[must_use]
+    pub fn virtual_service(namespace: &str, name: &str) -> Self {
+        Self::new(ISTIO_NETWORKING, "VirtualService", namespace, name)
+    }
+
+    /// A namespace as a subject: where alerts go that map to nothing better.
+    #[must_use]
+    pub fn of_namespace(name: &str) -> Self {
+        Self::new("", "Namespace", "", name)
+    }
+
+    /// The namespace that policies look at: for a Namespace its own name.
+    #[must_use]
+    pub fn scope_namespace(&self) -> &str {
+        if self.kind == "Namespace" && self.group.is_empty() { &self.name } else { &self.namespace }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            write!(f, "{} {}", self.kind, self.name)
+        } else {
+            write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+        }
+    }
+}
