@@ -1,2 +1,82 @@
-//! To be written.
+//! The verbs: from an event to the changes it causes.
+//!
+//! Three functions and no others touch the state: [`decide`] looks, [`apply`] remembers, [`effects`]
+//! asks. None of them reads a clock, draws a random number, does I/O or fails: refusals are values.
+//! That is what makes a journal replayable and a restart safe.
+//!
+//! Reading order: `state`, `case`, `correlate`, `select`, `plan`, `refusals`, `gate`, `act`, `verify`.
+
+mod act;
+mod apply;
+mod approve;
+mod case;
+mod correlate;
+mod deadlines;
+mod effects;
+pub mod explain;
 pub mod gate;
+mod history;
+mod ledger;
+mod pairs;
+mod plan;
+mod refusals;
+mod select;
+mod state;
+mod tick;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+pub use apply::apply;
+pub use effects::effects;
+pub use history::{RouteHistory, last_good};
+pub use state::State;
+
+use crate::model::change::Change;
+use crate::model::event::{Event, EventKind};
+use crate::rules::Rules;
+use case::Case;
+
+/// What the event changes. Never panics, never waits; an event that is late, doubled or about nothing
+/// known changes nothing.
+#[must_use]
+pub fn decide(state: &State, rules: &Rules, event: &Event) -> Vec<Change> {
+    let at = event.at;
+    let case = |id| Case::of(state, rules, at, id);
+    match &event.kind {
+        EventKind::Started { journal, .. } => tick::started(state, rules, at, journal),
+        EventKind::RulesLoaded { .. } => vec![Change::RulesInForce { digest: rules.digest }],
+        EventKind::Signal { signal } => correlate::signal(state, rules, at, signal),
+        EventKind::Inspected { incident, inspection, findings } => {
+            case(incident).map(|case| plan::inspected(case, *inspection, findings)).unwrap_or_default()
+        }
+        EventKind::Rehearsed { incident, plan, rehearsal } => {
+            case(incident).map(|case| plan::rehearsed(case, plan, rehearsal)).unwrap_or_default()
+        }
+        EventKind::Executed { incident, plan, step, direction, outcome } => case(incident)
+            .map(|case| act::executed(case, plan, *step, *direction, outcome))
+            .unwrap_or_default(),
+        EventKind::Probed { incident, probe, reading } => {
+            case(incident).map(|case| verify::probed(case, *probe, reading)).unwrap_or_default()
+        }
+        EventKind::Notified { incident, outcome } => {
+            case(incident).map(|case| act::notified(case, outcome)).unwrap_or_default()
+        }
+        EventKind::Voted { incident, plan, by, vote, comment } => {
+            case(incident).map(|case| approve::voted(case, plan, by, *vote, comment)).unwrap_or_default()
+        }
+        EventKind::RevisionSeen { revision } => history::seen(state, revision),
+        EventKind::RevisionProven { revision } => history::proven(state, revision),
+        EventKind::RouteGone { subject } => history::gone(state, rules, at, subject),
+        EventKind::ClockJumped { seconds } => vec![Change::ClockJumped { seconds: *seconds }],
+        EventKind::Drain => {
+            if state.draining {
+                Vec::new()
+            } else {
+                vec![Change::Draining]
+            }
+        }
+        EventKind::Tick => tick::tick(state, rules, at),
+    }
+}

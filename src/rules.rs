@@ -1,1 +1,24 @@
-//! To be written.
+//! Rules: texts of playbooks and policies to checked values that the engine asks.
+
+mod alerts;
+mod constructors;
+mod files;
+mod glob;
+mod indicators;
+mod note;
+mod playbook;
+mod playbooks;
+mod policy;
+mod ruling;
+mod script;
+mod script_tests;
+
+pub use alerts::{AlertMap, Mapped, Named};
+pub use files::{Loaded, RuleFiles, Rules};
+pub use indicators::{Bands, Catalogue, Indicator, Queries, Trigger};
+pub use note::{Note, NoteSeverity};
+pub use playbook::{Answer, Need, Next, Playbook};
+pub use playbooks::Playbooks;
+pub use policy::{Limit, Per, Policy, Share};
+pub use ruling::{Act, ApprovalRule, AttemptsRule, Concurrent, Policies, Ruling};
+pub use script_tests::TestResult;

@@ -1,0 +1,233 @@
+//! Act: the steps of a plan, one after the other, and what comes of each.
+
+use super::case::Case;
+use super::deadlines::{EXECUTING, PERMIT, RECONCILE_EVERY, RECONCILING, UNDO_TRIES, WRITE_GRACE};
+use super::select;
+use super::verify;
+use crate::model::action::Action;
+use crate::model::change::Change;
+use crate::model::digest::Digest;
+use crate::model::incident::Phase;
+use crate::model::plan::{Direction, Outcome};
+use crate::model::reason::Reason;
+
+/// Starts a step forward. The driver mints the permit from this change once it is durable.
+pub(super) fn start(case: &mut Case<'_>, step: usize) {
+    start_step(case, step, Direction::Forward);
+}
+
+fn start_step(case: &mut Case<'_>, step: usize, direction: Direction) {
+    let Some(plan) = case.incident.plan.as_ref().map(crate::model::plan::Plan::identity) else { return };
+    let (incident, permit_until, deadline) = (case.id(), case.after(PERMIT), case.after(EXECUTING));
+    case.push(Change::StepStarted { incident, plan, step, direction, permit_until, deadline });
+}
+
+/// A step ended. An answer for another step, or a second one, changes nothing.
+pub(super) fn executed(
+    case: Case<'_>,
+    plan: &Digest,
+    step: usize,
+    direction: Direction,
+    outcome: &Outcome,
+) -> Vec<Change> {
+    let incident = &case.incident;
+    let same = incident.plan.as_ref().is_some_and(|known| known.identity() == *plan);
+    let runs = incident.phase == Phase::Executing && !incident.reconciling;
+    if !runs || !same || incident.step != step || incident.direction != direction {
+        return Vec::new();
+    }
+    ended(case, outcome)
+}
+
+/// The running step ended with this outcome, as its effector or the state of the cluster says.
+fn ended(mut case: Case<'_>, outcome: &Outcome) -> Vec<Change> {
+    let (incident, step, direction) = (case.id(), case.incident.step, case.incident.direction);
+    let written = match (case.running(), outcome) {
+        (Some(Action::RollbackRoute { target, to, .. }), Outcome::Done { .. }) => Some((target, to)),
+        _ => None,
+    };
+    case.push(Change::StepEnded { incident, step, direction, outcome: outcome.clone() });
+    if let Some((subject, spec_hash)) = written {
+        case.push(Change::RevisionOurs { subject, spec_hash });
+    }
+    match direction {
+        Direction::Forward => forward(case, outcome),
+        Direction::Undo => undone(case, outcome),
+    }
+}
+
+fn forward(mut case: Case<'_>, outcome: &Outcome) -> Vec<Change> {
+    match outcome {
+        Outcome::Done { .. } | Outcome::AlreadyDone => next_step(case),
+        Outcome::Unknown { why } => reconcile(case, why),
+        Outcome::Stale { why } => {
+            let reason = Reason::Stale { why: why.clone() };
+            // Once is a race, twice is somebody else at work: people decide.
+            if case.incident.step == 0 && case.incident.stale <= 1 {
+                case.note(reason);
+                select::inspect(&mut case);
+                return case.changes;
+            }
+            give_up(case, reason)
+        }
+        Outcome::Failed { why } => give_up(case, Reason::StepFailed { why: why.clone() }),
+    }
+}
+
+fn next_step(mut case: Case<'_>) -> Vec<Change> {
+    let Some(plan) = case.incident.plan.clone() else { return case.changes };
+    let next = case.incident.step + 1;
+    if next < plan.steps.len() {
+        start(&mut case, next);
+        return case.changes;
+    }
+    if !plan.writes() {
+        return case.end(Phase::Escalated, Reason::Notified);
+    }
+    verify::soak(&mut case);
+    case.changes
+}
+
+/// Later steps are not tried; those done are taken back, and people are told why.
+fn give_up(mut case: Case<'_>, reason: Reason) -> Vec<Change> {
+    match undoable(&case, case.incident.step) {
+        Some(step) => {
+            case.note(reason);
+            start_step(&mut case, step, Direction::Undo);
+            case.changes
+        }
+        None => case.end(Phase::Escalated, reason),
+    }
+}
+
+/// The last step before `end` that we did ourselves and that has an inverse. A step found already done
+/// was somebody else's and is not ours to take back.
+fn undoable(case: &Case<'_>, end: usize) -> Option<usize> {
+    let plan = case.incident.plan.as_ref()?;
+    (0..end).rev().find(|index| {
+        let last = case
+            .incident
+            .steps
+            .iter()
+            .rev()
+            .find(|result| result.step == *index && result.direction == Direction::Forward);
+        let done = last.is_some_and(|result| matches!(result.outcome, Outcome::Done { .. }));
+        done && plan.steps.get(*index).and_then(Action::inverse).is_some()
+    })
+}
+
+/// The act did not help: takes it back, then goes to the next rung.
+pub(super) fn undo(mut case: Case<'_>) -> Vec<Change> {
+    let steps = case.incident.plan.as_ref().map_or(0, |plan| plan.steps.len());
+    match undoable(&case, steps) {
+        Some(step) => {
+            start_step(&mut case, step, Direction::Undo);
+            case.changes
+        }
+        None => verify::next_rung(case),
+    }
+}
+
+fn undone(mut case: Case<'_>, outcome: &Outcome) -> Vec<Change> {
+    match outcome {
+        Outcome::Done { .. } | Outcome::AlreadyDone => match undoable(&case, case.incident.step) {
+            Some(step) => {
+                start_step(&mut case, step, Direction::Undo);
+                case.changes
+            }
+            None => {
+                case.note(Reason::Undone);
+                verify::after_undo(case)
+            }
+        },
+        Outcome::Unknown { why } => {
+            let tries = case.incident.steps.iter().filter(|result| {
+                result.direction == Direction::Undo && matches!(result.outcome, Outcome::Unknown { .. })
+            });
+            if tries.count() >= UNDO_TRIES {
+                return case.end(Phase::Escalated, Reason::UndoFailed { why: why.clone() });
+            }
+            reconcile(case, why)
+        }
+        Outcome::Stale { why } | Outcome::Failed { why } => {
+            case.end(Phase::Escalated, Reason::UndoFailed { why: why.clone() })
+        }
+    }
+}
+
+/// Nobody knows whether the write happened: once no permit can be in use any more, the state is read.
+pub(super) fn reconcile(mut case: Case<'_>, why: &str) -> Vec<Change> {
+    case.note(Reason::OutcomeUnknown { why: why.to_owned() });
+    let incident = case.id();
+    case.push(Change::Reconciling { incident: incident.clone() });
+    let ends = case.incident.permit_until.unwrap_or(case.at).saturating_add(WRITE_GRACE);
+    let until = ends.unwrap_or(case.at).max(case.at);
+    case.push(Change::InspectionDelayed { incident, until, deadline: case.after(RECONCILING) });
+    case.changes
+}
+
+/// The state was read: was the running step done, not done, or did somebody else come in between?
+pub(super) fn reconciled(mut case: Case<'_>) -> Vec<Change> {
+    let found = case.incident.findings.as_ref().and_then(|findings| findings.facts.route.as_ref());
+    let (Some(Action::RollbackRoute { uid, from, to, .. }), Some(route)) = (case.running(), found) else {
+        let incident = case.id();
+        let deadline = case.incident.deadline.unwrap_or(case.at);
+        case.push(Change::InspectionDelayed { incident, until: case.after(RECONCILE_EVERY), deadline });
+        return case.changes;
+    };
+    if route.uid == uid && route.spec_hash == to {
+        let detail = "found done when the state was read again".to_owned();
+        return ended(case, &Outcome::Done { detail });
+    }
+    if route.uid == uid && route.spec_hash == from {
+        return not_done(case);
+    }
+    let why = format!("another revision is in force: {}", route.spec_hash.short());
+    let (incident, step, direction) = (case.id(), case.incident.step, case.incident.direction);
+    let outcome = Outcome::Stale { why: why.clone() };
+    case.push(Change::StepEnded { incident, step, direction, outcome });
+    match direction {
+        Direction::Forward => give_up(case, Reason::Stale { why }),
+        Direction::Undo => case.end(Phase::Escalated, Reason::UndoFailed { why }),
+    }
+}
+
+/// The write never arrived. Forward, all is decided anew on fresh facts, budgets included; an undo is
+/// still owed.
+fn not_done(mut case: Case<'_>) -> Vec<Change> {
+    let (incident, step, direction) = (case.id(), case.incident.step, case.incident.direction);
+    let why = "the write did not arrive".to_owned();
+    let outcome = Outcome::Unknown { why: why.clone() };
+    case.push(Change::StepEnded { incident, step, direction, outcome });
+    match direction {
+        Direction::Undo => start_step(&mut case, step, Direction::Undo),
+        Direction::Forward if step == 0 => select::inspect(&mut case),
+        Direction::Forward => return give_up(case, Reason::StepFailed { why }),
+    }
+    case.changes
+}
+
+/// A notification ended: as a step of a plan, or as the news of a case.
+pub(super) fn notified(mut case: Case<'_>, outcome: &Outcome) -> Vec<Change> {
+    let runs = case.incident.phase == Phase::Executing && !case.incident.reconciling;
+    let (incident, step, direction) = (case.id(), case.incident.step, case.incident.direction);
+    if !runs || !matches!(case.running(), Some(Action::Notify { .. })) {
+        case.push(Change::NotificationEnded { incident, outcome: outcome.clone() });
+        return case.changes;
+    }
+    case.push(Change::StepEnded { incident, step, direction, outcome: outcome.clone() });
+    let failure = match outcome {
+        Outcome::Done { .. } | Outcome::AlreadyDone => None,
+        Outcome::Stale { why } | Outcome::Failed { why } | Outcome::Unknown { why } => Some(why.clone()),
+    };
+    let last = case.incident.plan.as_ref().is_none_or(|plan| step + 1 >= plan.steps.len() && !plan.writes());
+    match failure {
+        Some(why) if last => case.end(Phase::Escalated, Reason::NotificationFailed { why }),
+        Some(why) => {
+            // That people could not be told is no reason to stop healing; it is said beside it.
+            case.note(Reason::NotificationFailed { why });
+            next_step(case)
+        }
+        None => next_step(case),
+    }
+}

@@ -1,0 +1,280 @@
+//! `apply`: the only place where state changes. Folding the recorded changes is a restart.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::deadlines::ENDED_KEPT;
+use super::history;
+use super::ledger::Attempts;
+use super::state::{LastEnd, State, waits_for_others};
+use crate::model::change::Change;
+use crate::model::facts::Population;
+use crate::model::incident::{Approval, Incident, IncidentId, IncidentKey, Phase, StepResult, Timed};
+use crate::model::plan::Direction;
+use crate::model::reason::Reason;
+
+/// Folds one change, decided on an event of the time `at`, into the state.
+#[expect(clippy::wildcard_enum_match_arm, reason = "most changes belong to the incident alone")]
+pub fn apply(state: &mut State, at: Timestamp, change: &Change) {
+    match change {
+        Change::Opened { incident, key, .. } => {
+            if let Some(case) = opened_case(state, at, change) {
+                hear(state, key, at);
+                state.opened += 1;
+                state.open.insert(key.clone(), incident.clone());
+                state.incidents.insert(incident.clone(), case);
+            }
+        }
+        Change::Ignored { incident } => {
+            if let Some(key) = state.incidents.get(incident).map(|case| case.key.clone()) {
+                hear(state, &key, at);
+            }
+        }
+        Change::JournalNamed { journal } => {
+            state.journal.clone_from(journal);
+            state.draining = false;
+        }
+        Change::AttemptsRefilled { key } => {
+            if let Some(attempts) = state.attempts.get_mut(key) {
+                attempts.spent = 0;
+            }
+        }
+        Change::RevisionInForce { .. }
+        | Change::RevisionGood { .. }
+        | Change::RevisionBad { .. }
+        | Change::RevisionOurs { .. }
+        | Change::RouteForgotten { .. } => history::fold(&mut state.routes, at, change),
+        Change::RulesInForce { digest } => {
+            state.rules = Some(*digest);
+            let held =
+                state.open_incidents().filter(|case| case.phase == Phase::Planned && case.verdict.is_some());
+            state.regate = held.map(|case| case.id.clone()).collect();
+        }
+        Change::ClockJumped { .. } => state.clock_jumped = Some(at),
+        Change::ClockSettled => {
+            state.clock_jumped = None;
+            wake_waiting(state);
+        }
+        Change::Draining => state.draining = true,
+        Change::Charged { charge, .. } => {
+            state.ledger.charge(charge);
+            state.attempts.entry(charge.key.clone()).or_insert_with(|| Attempts::new(at)).spend();
+        }
+        Change::Attached { incident, .. } => {
+            if let Some(key) = state.incidents.get(incident).map(|case| case.key.clone()) {
+                hear(state, &key, at);
+            }
+        }
+        Change::Gated { incident, .. } => {
+            state.regate.remove(incident);
+        }
+        Change::InspectionStarted { incident, .. } => {
+            state.regate.remove(incident);
+        }
+        _ => {}
+    }
+    let Some(id) = change.incident() else { return };
+    if let Some(case) = state.incidents.get_mut(id) {
+        fold(case, at, change);
+    }
+    if let Change::Ended { incident, phase, .. } = change {
+        close(state, at, incident, *phase);
+    }
+    state.index(id);
+}
+
+fn hear(state: &mut State, key: &IncidentKey, at: Timestamp) {
+    state.attempts.entry(key.clone()).or_insert_with(|| Attempts::new(at)).heard(at);
+}
+
+fn wake_waiting(state: &mut State) {
+    let waiting: BTreeSet<IncidentId> =
+        state.open_incidents().filter(|case| waits_for_others(case)).map(|case| case.id.clone()).collect();
+    state.regate.extend(waiting);
+}
+
+fn close(state: &mut State, at: Timestamp, id: &IncidentId, phase: Phase) {
+    let Some(key) = state.incidents.get(id).map(|case| case.key.clone()) else { return };
+    state.open.remove(&key);
+    state.regate.remove(id);
+    state.ended.insert(key, LastEnd { incident: id.clone(), phase, at });
+    wake_waiting(state);
+    if state.incidents.len() > state.open.len() + ENDED_KEPT {
+        let oldest = state.incidents.values().find(|case| case.phase.is_end()).map(|case| case.id.clone());
+        if let Some(oldest) = oldest {
+            state.incidents.remove(&oldest);
+            state.ended.retain(|_, end| end.incident != oldest);
+        }
+    }
+}
+
+/// The case as it is when it opens; `None` for any other change.
+pub(super) fn opened_case(state: &State, at: Timestamp, change: &Change) -> Option<Incident> {
+    let Change::Opened { incident: id, key, signal, candidates, deadline } = change else { return None };
+    let attempts = state.attempts.get(key).map_or(0, |attempts| attempts.spent);
+    Some(Incident {
+        id: id.clone(),
+        key: key.clone(),
+        symptom: signal.symptom.clone(),
+        subject: signal.subject.clone(),
+        alert: signal.alert.clone(),
+        labels: signal.labels.clone(),
+        severity: signal.severity,
+        value: signal.value,
+        opened_at: at,
+        signals: 1,
+        firing: BTreeSet::from([signal.source.clone()]),
+        phase: Phase::Open,
+        phase_since: at,
+        deadline: Some(*deadline),
+        attempts,
+        inspection: 0,
+        inspect_at: None,
+        found_at: None,
+        findings: None,
+        candidates: candidates.clone(),
+        passed_over: Vec::new(),
+        plan: None,
+        rehearsal: None,
+        verdict: None,
+        checks: Vec::new(),
+        approval: None,
+        step: 0,
+        direction: Direction::Forward,
+        permit_until: None,
+        steps: Vec::new(),
+        stale: 0,
+        reconciling: false,
+        probe_since: None,
+        probe: 0,
+        probe_at: None,
+        good_since: None,
+        last_probe: None,
+        population: Population::default(),
+        reasons: Vec::new(),
+        notified: Vec::new(),
+    })
+}
+
+/// Folds a change into the incident it belongs to. Changes of other things leave it alone.
+#[expect(
+    clippy::too_many_lines,
+    clippy::wildcard_enum_match_arm,
+    reason = "one arm per change of a case; splitting the table would hide it"
+)]
+pub(super) fn fold(case: &mut Incident, at: Timestamp, change: &Change) {
+    match change {
+        Change::Attached { signal, .. } => {
+            case.signals += 1;
+            case.severity = case.severity.max(signal.severity);
+            case.value = signal.value.or(case.value);
+            case.firing.insert(signal.source.clone());
+        }
+        Change::SourceResolved { source, .. } => {
+            case.firing.remove(source);
+        }
+        Change::PassedOver { passed, .. } => case.passed_over.push(passed.clone()),
+        Change::InspectionStarted { inspection, deadline, .. } => {
+            case.inspection = *inspection;
+            case.inspect_at = None;
+            case.deadline = Some(*deadline);
+            if !case.reconciling {
+                enter(case, at, Phase::Inspecting);
+                case.passed_over.retain(|passed| passed.reason == Reason::NotApplicable);
+            }
+        }
+        Change::InspectionDelayed { until, deadline, .. } => {
+            case.inspect_at = Some(*until);
+            case.deadline = Some(*deadline);
+        }
+        Change::Found { findings, .. } => {
+            case.population = findings.population;
+            case.findings = Some((**findings).clone());
+            case.found_at = Some(at);
+        }
+        Change::Planned { plan, deadline, .. } => {
+            enter(case, at, Phase::Planned);
+            case.plan = Some(plan.clone());
+            case.deadline = Some(*deadline);
+            case.rehearsal = None;
+            case.verdict = None;
+            case.checks.clear();
+        }
+        Change::Rehearsed { rehearsal, .. } => case.rehearsal = Some(rehearsal.clone()),
+        Change::Gated { verdict, checks, .. } => {
+            case.verdict = Some(verdict.clone());
+            case.checks.clone_from(checks);
+        }
+        Change::ApprovalAsked { plan, expires, .. } => {
+            enter(case, at, Phase::AwaitingApproval);
+            case.deadline = Some(*expires);
+            case.approval = Some(Approval { plan: *plan, expires: *expires, granted_by: None });
+        }
+        Change::ApprovalGranted { by, .. } => {
+            if let Some(approval) = &mut case.approval {
+                approval.granted_by = Some(by.clone());
+            }
+            case.reasons.push(Timed { at, reason: Reason::Approved { by: by.clone() } });
+        }
+        Change::ApprovalVoided { .. } => case.approval = None,
+        Change::Charged { .. } => {
+            case.attempts += 1;
+            // An approval is good for one act.
+            case.approval = None;
+        }
+        Change::StepStarted { step, direction, permit_until, deadline, .. } => {
+            enter(case, at, Phase::Executing);
+            case.step = *step;
+            case.direction = *direction;
+            case.permit_until = Some(*permit_until);
+            case.deadline = Some(*deadline);
+            case.reconciling = false;
+            case.probe_at = None;
+        }
+        Change::StepEnded { step, direction, outcome, .. } => {
+            case.steps.push(StepResult { step: *step, direction: *direction, outcome: outcome.clone() });
+            case.reconciling = false;
+            if matches!(outcome, crate::model::plan::Outcome::Stale { .. }) {
+                case.stale += 1;
+            }
+        }
+        Change::Reconciling { .. } => case.reconciling = true,
+        Change::SoakStarted { until, .. } => {
+            enter(case, at, Phase::Soaking);
+            case.deadline = Some(*until);
+            case.good_since = None;
+            case.last_probe = None;
+            case.probe_since = None;
+        }
+        Change::ProbeStarted { probe, since, next, deadline, .. } => {
+            enter(case, at, Phase::Probing);
+            case.probe = *probe;
+            case.probe_since = Some(*since);
+            case.probe_at = Some(*next);
+            case.deadline = Some(*deadline);
+        }
+        Change::Probed { reading, good_since, .. } => {
+            case.last_probe = Some(reading.clone());
+            case.good_since = *good_since;
+        }
+        Change::Noted { reason, .. } => case.reasons.push(Timed { at, reason: reason.clone() }),
+        Change::Ended { phase, reason, .. } => {
+            enter(case, at, *phase);
+            case.deadline = None;
+            case.inspect_at = None;
+            case.probe_at = None;
+            case.reconciling = false;
+            case.reasons.push(Timed { at, reason: reason.clone() });
+        }
+        Change::NotificationEnded { outcome, .. } => case.notified.push(outcome.clone()),
+        _ => {}
+    }
+}
+
+fn enter(case: &mut Incident, at: Timestamp, phase: Phase) {
+    if case.phase != phase {
+        case.phase = phase;
+        case.phase_since = at;
+    }
+}

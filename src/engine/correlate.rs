@@ -1,0 +1,79 @@
+//! Correlate: a signal to the case it belongs to.
+
+use jiff::Timestamp;
+
+use super::apply::opened_case;
+use super::case::Case;
+use super::deadlines::{INSPECTING, SETTLE};
+use super::select;
+use super::state::State;
+use crate::model::change::Change;
+use crate::model::incident::{IncidentId, IncidentKey, Phase};
+use crate::model::reason::Reason;
+use crate::model::signal::{Signal, SignalState};
+use crate::rules::Rules;
+
+/// The key under which a signal's case is found. Subjects arrive resolved to their top owner.
+fn key(signal: &Signal) -> IncidentKey {
+    IncidentKey { owner: signal.subject.clone(), family: signal.symptom.family().to_owned() }
+}
+
+/// A signal was heard.
+pub(super) fn signal(state: &State, rules: &Rules, at: Timestamp, signal: &Signal) -> Vec<Change> {
+    match signal.state {
+        SignalState::Firing => firing(state, rules, at, signal),
+        SignalState::Resolved => resolved(state, rules, at, signal),
+    }
+}
+
+fn firing(state: &State, rules: &Rules, at: Timestamp, signal: &Signal) -> Vec<Change> {
+    let key = key(signal);
+    if let Some(open) = state.open_for(&key) {
+        return vec![Change::Attached { incident: open.id.clone(), signal: Box::new(signal.clone()) }];
+    }
+    if let Some(incident) = belongs_to_ended(state, &key, at, signal) {
+        return vec![Change::Ignored { incident }];
+    }
+    let id = IncidentId::new(&state.journal, state.opened + 1);
+    let (candidates, passed) = select::candidates(rules, &id, signal);
+    let opened = Change::Opened {
+        incident: id.clone(),
+        key,
+        signal: Box::new(signal.clone()),
+        candidates,
+        deadline: at.saturating_add(INSPECTING).unwrap_or(Timestamp::MAX),
+    };
+    let Some(incident) = opened_case(state, at, &opened) else { return Vec::new() };
+    let mut case = Case { state, rules, at, incident, changes: vec![opened] };
+    passed.into_iter().for_each(|passed| case.push(passed));
+    if case.incident.candidates.is_empty() {
+        return case.end(Phase::Escalated, Reason::NoPlaybook);
+    }
+    select::inspect(&mut case);
+    case.changes
+}
+
+/// A sender that repeats itself does not make a new case: what began before the end of the last case of
+/// this key belongs to it. After a recovery that holds only for a while, because a wrongness that still
+/// fires then has not gone.
+fn belongs_to_ended(state: &State, key: &IncidentKey, at: Timestamp, signal: &Signal) -> Option<IncidentId> {
+    let end = state.ended.get(key)?;
+    let began_before = signal.at <= end.at;
+    let settling = at.duration_since(end.at) < SETTLE;
+    let over = end.phase != Phase::Resolved || settling;
+    (began_before && over).then(|| end.incident.clone())
+}
+
+fn resolved(state: &State, rules: &Rules, at: Timestamp, signal: &Signal) -> Vec<Change> {
+    let Some(open) = state.open_for(&key(signal)) else { return Vec::new() };
+    if !open.firing.contains(&signal.source) {
+        return Vec::new();
+    }
+    let Some(mut case) = Case::of(state, rules, at, &open.id) else { return Vec::new() };
+    let incident = case.id();
+    case.push(Change::SourceResolved { incident, source: signal.source.clone() });
+    if case.incident.firing.is_empty() && !case.incident.phase.is_acting() {
+        return case.end(Phase::Resolved, Reason::SignalResolved);
+    }
+    case.changes
+}

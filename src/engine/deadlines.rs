@@ -1,0 +1,41 @@
+//! How long anything may take. Every phase has an end that the engine enforces, so no case gets stuck.
+
+use jiff::SignedDuration;
+
+/// An inspection reads a handful of objects with 10 s each; three times that means nobody answers.
+pub(super) const INSPECTING: SignedDuration = SignedDuration::from_secs(60);
+/// A plan that is held back (limit, cooldown, mode) waits an hour for the signal to resolve.
+pub(super) const PLANNED: SignedDuration = SignedDuration::from_secs(3_600);
+/// How long a permit lasts: longer than a healthy API server needs, shorter than a person notices.
+pub(super) const PERMIT: SignedDuration = SignedDuration::from_secs(15);
+/// Time limit of a write (10 s, in the effector) plus clock error: after the permit's end and this, no
+/// write of ours can still arrive.
+pub(super) const WRITE_GRACE: SignedDuration = SignedDuration::from_secs(12);
+/// A step that has not answered by then is read from state.
+pub(super) const EXECUTING: SignedDuration = SignedDuration::from_secs(40);
+/// How long reading back the state of an unknown outcome is tried.
+pub(super) const RECONCILING: SignedDuration = SignedDuration::from_secs(600);
+/// Pause between two tries to read the state.
+pub(super) const RECONCILE_EVERY: SignedDuration = SignedDuration::from_secs(10);
+/// Facts older than this are read again before an act.
+pub(super) const FACTS_FRESH: SignedDuration = SignedDuration::from_secs(30);
+/// Pause before a dry run that could not be tried is tried again.
+pub(super) const REHEARSE_AGAIN: SignedDuration = SignedDuration::from_secs(30);
+/// How long an unanswered probe may take beyond its time.
+pub(super) const PROBE_GRACE: SignedDuration = SignedDuration::from_secs(60);
+/// After a recovery, alerts that began before it may repeat this long until they notice; Prometheus'
+/// `for` plus Alertmanager's `group_interval` and `repeat` rarely exceed it.
+pub(super) const SETTLE: SignedDuration = SignedDuration::from_secs(1_800);
+/// Undo is tried again this often when its outcome stays unknown.
+pub(super) const UNDO_TRIES: usize = 3;
+/// Ended cases that stay in memory; older ones are in the journal.
+pub(super) const ENDED_KEPT: usize = 500;
+/// Revisions remembered per route, those in force and the newest good one always among them.
+pub(super) const REVISIONS_KEPT: usize = 20;
+/// Charges older than the longest window of any limit are dropped.
+pub(super) const CHARGES_KEPT: SignedDuration = SignedDuration::from_secs(7 * 86_400);
+
+/// Seconds as a span, saturating: a policy's century is as good as for ever.
+pub(super) fn seconds(seconds: u64) -> SignedDuration {
+    SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX).min(10 * 365 * 86_400))
+}

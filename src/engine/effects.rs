@@ -1,0 +1,97 @@
+//! Effects: what the outside is asked for once a change is durable. Never called when folding.
+
+use super::explain;
+use super::state::State;
+use crate::model::action::Action;
+use crate::model::change::Change;
+use crate::model::effect::{Effect, Execute, Inspect};
+use crate::model::incident::{Incident, IncidentId, Phase};
+use crate::model::plan::Direction;
+use crate::model::reason::Reason;
+
+/// What this committed change asks for. `state` already holds the whole batch.
+#[must_use]
+pub fn effects(state: &State, change: &Change) -> Vec<Effect> {
+    let known = |id: &IncidentId| state.incidents.get(id);
+    match change {
+        Change::InspectionStarted {
+            incident,
+            inspection,
+            needs,
+            indicators,
+            last_good,
+            current_good,
+            ..
+        } => known(incident).map_or_else(Vec::new, |case| {
+            vec![Effect::Inspect(Inspect {
+                incident: incident.clone(),
+                inspection: *inspection,
+                subject: case.subject.clone(),
+                needs: needs.clone(),
+                indicators: indicators.clone(),
+                last_good: last_good.clone(),
+                current_good: *current_good,
+            })]
+        }),
+        Change::Planned { incident, plan, .. } if plan.writes() => {
+            vec![Effect::Rehearse { incident: incident.clone(), plan: plan.clone() }]
+        }
+        Change::StepStarted { incident, step, direction, .. } => {
+            known(incident).and_then(|case| run(case, *step, *direction)).into_iter().collect()
+        }
+        Change::ProbeStarted { incident, probe, indicator, since, .. } => {
+            known(incident).map_or_else(Vec::new, |case| {
+                vec![Effect::Probe {
+                    incident: incident.clone(),
+                    probe: *probe,
+                    indicator: indicator.clone(),
+                    subject: case.subject.clone(),
+                    since: *since,
+                }]
+            })
+        }
+        Change::ApprovalAsked { incident, .. } => known(incident).map(tell).into_iter().collect(),
+        Change::Ended { incident, phase, reason } => {
+            known(incident).filter(|case| newsworthy(case, *phase, reason)).map(tell).into_iter().collect()
+        }
+        Change::Noted { incident, reason: Reason::Restarted } => {
+            known(incident).filter(|case| case.phase.is_end()).map(tell).into_iter().collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// People hear of every end that needs them, and of every act of ours.
+fn newsworthy(case: &Incident, phase: Phase, reason: &Reason) -> bool {
+    match phase {
+        // The plan itself was to tell people: they know.
+        Phase::Escalated => !matches!(reason, Reason::Notified | Reason::NotificationFailed { .. }),
+        Phase::Expired => true,
+        Phase::Resolved | Phase::Suppressed | Phase::Gone => !case.steps.is_empty(),
+        Phase::Open
+        | Phase::Inspecting
+        | Phase::Planned
+        | Phase::AwaitingApproval
+        | Phase::Executing
+        | Phase::Soaking
+        | Phase::Probing => false,
+    }
+}
+
+fn tell(case: &Incident) -> Effect {
+    Effect::Notify { sentence: explain::sentence(case), incident: Box::new(case.clone()) }
+}
+
+fn run(case: &Incident, step: usize, direction: Direction) -> Option<Effect> {
+    let plan = case.plan.as_ref()?;
+    let planned = plan.steps.get(step)?;
+    let action = match direction {
+        Direction::Forward => planned.clone(),
+        Direction::Undo => planned.inverse()?,
+    };
+    if let Action::Notify { text } = action {
+        return Some(Effect::Notify { sentence: text, incident: Box::new(case.clone()) });
+    }
+    let incident = case.id.clone();
+    Some(Effect::Execute(Execute { incident, plan: plan.identity(), step, direction, action }))
+}

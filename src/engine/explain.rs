@@ -1,0 +1,103 @@
+//! Explain: why we did, and why we did not, in sentences.
+
+use crate::model::incident::{Incident, Phase};
+use crate::model::verdict::Verdict;
+
+/// The case in one sentence, as notifications carry it.
+#[must_use]
+pub fn sentence(case: &Incident) -> String {
+    let what = format!("{} on {}", case.symptom, case.subject);
+    let plan = case.plan.as_ref().and_then(|plan| plan.steps.first()).map(ToString::to_string);
+    let why = case.reasons.last().map(|timed| timed.reason.to_string()).unwrap_or_default();
+    match (case.phase, plan) {
+        (Phase::AwaitingApproval, Some(plan)) => {
+            format!("{}: {what}: approval is needed to {plan}; run meshmend approve {}", case.id, case.id)
+        }
+        (Phase::Resolved, Some(plan)) if !case.steps.is_empty() => {
+            format!("{}: {what}: {why} after we did: {plan}", case.id)
+        }
+        (phase, _) if why.is_empty() => format!("{}: {what}: {phase}", case.id),
+        (phase, _) => format!("{}: {what}: {phase}: {why}", case.id),
+    }
+}
+
+/// The whole case for people, one thought a line: what was heard, what was found, who was asked, what
+/// they said, what the gate said, what was done and what came of it.
+#[must_use]
+pub fn lines(case: &Incident) -> Vec<String> {
+    let mut lines = vec![format!("{}  {} on {}", case.id, case.symptom, case.subject)];
+    let value = case.value.map(|value| format!(", value {value:.4}")).unwrap_or_default();
+    lines.push(format!(
+        "heard      {} signal(s), severity {}{value}, first at {}",
+        case.signals, case.severity, case.opened_at
+    ));
+    facts(case, &mut lines);
+    for passed in &case.passed_over {
+        lines.push(format!("not used   {}: {}", passed.playbook, passed.reason));
+    }
+    if let Some(plan) = &case.plan {
+        lines.push(format!("playbook   {} (plan {})", plan.playbook, plan.identity().short()));
+        lines.extend(plan.steps.iter().map(|step| format!("plan       {step}")));
+    }
+    for check in &case.checks {
+        let mark = if check.passed { "passed" } else { "stopped" };
+        lines.push(format!("gate       {mark}  {}: {}", check.name, check.detail));
+    }
+    verdict(case, &mut lines);
+    for result in &case.steps {
+        let what = serde_json::to_string(&result.outcome).unwrap_or_default();
+        lines.push(format!("did        step {} {:?}: {what}", result.step + 1, result.direction));
+    }
+    if let Some(probe) = &case.last_probe {
+        let figure = probe.figure.map(|f| format!("{:.4} of {:.0} samples", f.value, f.samples));
+        let figure = figure.unwrap_or_else(|| probe.why.clone());
+        lines.push(format!("measured   {}: {} ({figure})", probe.indicator, probe.level));
+    }
+    lines.extend(case.reasons.iter().map(|timed| format!("{}  {}", timed.at, timed.reason)));
+    lines.push(format!("now        {} since {}", case.phase, case.phase_since));
+    lines
+}
+
+fn facts(case: &Incident, lines: &mut Vec<String>) {
+    let Some(findings) = &case.findings else { return };
+    if let Some(route) = &findings.facts.route {
+        lines.push(format!(
+            "found      revision {} by {:?}, {} s old, managed by {}",
+            route.spec_hash.short(),
+            route.changed_by,
+            route.changed_s,
+            route.managed_by.as_str()
+        ));
+        let good = route.last_good.as_ref().map_or_else(
+            || "no other revision is known to be good".to_owned(),
+            |good| format!("last good revision {}, proven {} s ago", good.spec_hash.short(), good.age_s),
+        );
+        lines.push(format!("found      {good}"));
+    }
+    if let Some(traffic) = &findings.facts.traffic {
+        lines.push(format!(
+            "found      {:.0} requests in {} s, error rate {:.4}",
+            traffic.requests, traffic.window_s, traffic.error_rate
+        ));
+    }
+    lines.extend(findings.missing.iter().map(|(fact, why)| format!("not found  {fact}: {why}")));
+}
+
+fn verdict(case: &Incident, lines: &mut Vec<String>) {
+    match &case.verdict {
+        Some(Verdict::Allow) => lines.push("verdict    go".to_owned()),
+        Some(Verdict::Ask { expires_s }) => {
+            lines.push(format!("verdict    ask people; the question stands {expires_s} s"));
+        }
+        Some(Verdict::Hold { holds }) => {
+            lines.extend(holds.iter().map(|hold| match hold.until {
+                Some(until) => format!("verdict    not now: {}, until {until}", hold.reason),
+                None => format!("verdict    not now: {}", hold.reason),
+            }));
+        }
+        Some(Verdict::Refuse { reasons }) => {
+            lines.extend(reasons.iter().map(|reason| format!("verdict    no: {reason}")));
+        }
+        None => {}
+    }
+}

@@ -1,0 +1,174 @@
+//! History: revisions of routes, and which of them is the last known good one.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::case::Case;
+use super::deadlines::REVISIONS_KEPT;
+use super::state::State;
+use crate::model::change::Change;
+use crate::model::digest::Digest;
+use crate::model::history::{LastGood, Proof, Revision, RevisionProven, RevisionSeen, Standing};
+use crate::model::incident::Phase;
+use crate::model::reason::Reason;
+use crate::model::subject::Subject;
+use crate::rules::Rules;
+
+/// What is known about one route.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteHistory {
+    /// Uid of the object.
+    pub uid: String,
+    /// Hash of the spec in force; `None` while the object does not exist.
+    pub in_force: Option<Digest>,
+    /// Revisions, oldest first sight first.
+    pub revisions: Vec<Revision>,
+    /// Specs that we wrote ourselves: they never become good by carrying traffic.
+    pub ours: Vec<Digest>,
+}
+
+impl RouteHistory {
+    /// A revision by its hash.
+    #[must_use]
+    pub fn revision(&self, spec_hash: &Digest) -> Option<&Revision> {
+        self.revisions.iter().find(|revision| revision.spec_hash == *spec_hash)
+    }
+
+    fn revision_mut(&mut self, spec_hash: &Digest) -> Option<&mut Revision> {
+        self.revisions.iter_mut().find(|revision| revision.spec_hash == *spec_hash)
+    }
+
+    fn is_good(&self, spec_hash: &Digest) -> bool {
+        self.revision(spec_hash).is_some_and(|revision| matches!(revision.standing, Standing::Good { .. }))
+    }
+}
+
+/// The newest good revision other than the one in force, and whether the one in force is good itself.
+#[must_use]
+pub fn last_good(state: &State, subject: &Subject) -> (Option<LastGood>, bool) {
+    let Some(route) = state.routes.get(subject) else { return (None, false) };
+    let current_good = route.in_force.as_ref().is_some_and(|hash| route.is_good(hash));
+    let good = route.revisions.iter().filter(|revision| Some(revision.spec_hash) != route.in_force);
+    let newest = good
+        .filter_map(|revision| match &revision.standing {
+            Standing::Good { at, destinations, .. } => Some(LastGood {
+                spec_hash: revision.spec_hash,
+                at: *at,
+                manager: revision.manager.clone(),
+                destinations: destinations.clone(),
+            }),
+            Standing::Seen | Standing::Bad { .. } => None,
+        })
+        .max_by_key(|good| good.at);
+    (newest, current_good)
+}
+
+/// A revision was seen. Seeing the one in force again changes nothing.
+pub(super) fn seen(state: &State, revision: &RevisionSeen) -> Vec<Change> {
+    let known = state.routes.get(&revision.subject);
+    let same =
+        known.is_some_and(|route| route.in_force == Some(revision.spec_hash) && route.uid == revision.uid);
+    if same { Vec::new() } else { vec![Change::RevisionInForce { revision: revision.clone() }] }
+}
+
+/// A revision earned trust by traffic, or a person gave it.
+pub(super) fn proven(state: &State, proven: &RevisionProven) -> Vec<Change> {
+    let Some(route) = state.routes.get(&proven.subject) else { return Vec::new() };
+    let Some(revision) = route.revision(&proven.spec_hash) else { return Vec::new() };
+    if matches!(revision.standing, Standing::Good { .. }) {
+        return Vec::new();
+    }
+    let by_traffic = matches!(proven.proof, Proof::Traffic { .. });
+    let earns = route.in_force == Some(proven.spec_hash)
+        && !revision.managed_by.is_canary()
+        && !route.ours.contains(&proven.spec_hash)
+        // Traffic does not acquit a revision that an incident was attributed to; a person may.
+        && matches!(revision.standing, Standing::Seen);
+    if by_traffic && !earns {
+        return Vec::new();
+    }
+    vec![Change::RevisionGood {
+        subject: proven.subject.clone(),
+        spec_hash: proven.spec_hash,
+        proof: proven.proof.clone(),
+        destinations: proven.destinations.clone(),
+    }]
+}
+
+/// A route vanished: its waiting cases are over.
+pub(super) fn gone(state: &State, rules: &Rules, at: Timestamp, subject: &Subject) -> Vec<Change> {
+    if state.routes.get(subject).is_none_or(|route| route.in_force.is_none()) {
+        return Vec::new();
+    }
+    let mut changes = vec![Change::RouteForgotten { subject: subject.clone() }];
+    let waiting = state
+        .open_incidents()
+        .filter(|incident| incident.subject == *subject && !incident.phase.is_acting())
+        .filter_map(|incident| Case::of(state, rules, at, &incident.id));
+    for case in waiting {
+        changes.extend(case.end(Phase::Gone, Reason::SubjectGone));
+    }
+    changes
+}
+
+/// Folds the changes of routes.
+pub(super) fn fold(routes: &mut BTreeMap<Subject, RouteHistory>, at: Timestamp, change: &Change) {
+    match change {
+        Change::RevisionInForce { revision } => {
+            let route = routes.entry(revision.subject.clone()).or_default();
+            if route.uid != revision.uid {
+                // A replacement of the same name is another object with a history of its own.
+                *route = RouteHistory { uid: revision.uid.clone(), ..RouteHistory::default() };
+            }
+            route.in_force = Some(revision.spec_hash);
+            if route.revision(&revision.spec_hash).is_none() {
+                route.revisions.push(Revision {
+                    spec_hash: revision.spec_hash,
+                    manager: revision.manager.clone(),
+                    managed_by: revision.managed_by,
+                    seen_at: at,
+                    standing: Standing::Seen,
+                });
+            }
+            prune(route);
+        }
+        Change::RevisionGood { subject, spec_hash, proof, destinations } => {
+            if let Some(revision) = routes.get_mut(subject).and_then(|route| route.revision_mut(spec_hash)) {
+                let (proof, destinations) = (proof.clone(), destinations.clone());
+                revision.standing = Standing::Good { at, proof, destinations };
+            }
+        }
+        Change::RevisionBad { subject, spec_hash, incident } => {
+            if let Some(revision) = routes.get_mut(subject).and_then(|route| route.revision_mut(spec_hash)) {
+                revision.standing = Standing::Bad { incident: incident.to_string() };
+            }
+        }
+        Change::RevisionOurs { subject, spec_hash } => {
+            if let Some(route) = routes.get_mut(subject).filter(|route| !route.ours.contains(spec_hash)) {
+                route.ours.push(*spec_hash);
+            }
+        }
+        Change::RouteForgotten { subject } => {
+            if let Some(route) = routes.get_mut(subject) {
+                route.in_force = None;
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Drops the oldest revision beyond the cap, never the one in force nor the newest good one.
+fn prune(route: &mut RouteHistory) {
+    while route.revisions.len() > REVISIONS_KEPT {
+        let newest_good =
+            route.revisions.iter().rposition(|revision| matches!(revision.standing, Standing::Good { .. }));
+        let oldest = route.revisions.iter().enumerate().position(|(index, revision)| {
+            Some(index) != newest_good && Some(revision.spec_hash) != route.in_force
+        });
+        let Some(oldest) = oldest else { return };
+        route.revisions.remove(oldest);
+    }
+}

@@ -1,0 +1,154 @@
+//! Plan: from findings to the one plan of a case.
+
+use super::act;
+use super::case::Case;
+use super::deadlines::PLANNED;
+use super::gate;
+use super::refusals;
+use crate::model::action::Action;
+use crate::model::change::Change;
+use crate::model::digest::Digest;
+use crate::model::facts::Findings;
+use crate::model::incident::{PassedOver, Phase};
+use crate::model::indicator::Level;
+use crate::model::plan::{Plan, Rehearsal};
+use crate::model::reason::Reason;
+use crate::rules::{Answer, Playbook};
+
+/// An inspection answered. A late answer (another number, another phase) changes nothing.
+pub(super) fn inspected(mut case: Case<'_>, inspection: u32, findings: &Findings) -> Vec<Change> {
+    let reconciling = case.incident.reconciling && case.incident.phase == Phase::Executing;
+    let asked = case.incident.phase == Phase::Inspecting || reconciling;
+    if !asked || case.incident.inspection != inspection || case.incident.inspect_at.is_some() {
+        return Vec::new();
+    }
+    let incident = case.id();
+    case.push(Change::Found { incident, findings: Box::new(findings.clone()) });
+    if findings.gone {
+        return case.end(Phase::Gone, Reason::SubjectGone);
+    }
+    if reconciling {
+        return act::reconciled(case);
+    }
+    match choose(&mut case, findings) {
+        Ok(plan) => planned(case, plan),
+        Err(reason) => case.end(Phase::Escalated, reason),
+    }
+}
+
+/// Asks the candidates in order; the first that yields a valid plan wins, the others are recorded.
+fn choose(case: &mut Case<'_>, findings: &Findings) -> Result<Plan, Reason> {
+    let mut chosen: Option<Plan> = None;
+    let mut first_reason = None;
+    for name in case.incident.candidates.clone() {
+        let answer = match (&chosen, case.rules.playbooks.get(&name)) {
+            (Some(plan), _) => Err(Reason::Outranked { by: plan.playbook.clone() }),
+            (None, None) => {
+                Err(Reason::InvalidPlan { text: "the playbook is not loaded any more".to_owned() })
+            }
+            (None, Some(playbook)) => propose(case, playbook, findings),
+        };
+        match answer {
+            Ok(plan) => chosen = Some(plan),
+            Err(reason) => {
+                first_reason.get_or_insert_with(|| reason.clone());
+                let passed = PassedOver { playbook: name, reason };
+                let incident = case.id();
+                case.push(Change::PassedOver { incident, passed });
+            }
+        }
+    }
+    chosen.ok_or_else(|| first_reason.unwrap_or(Reason::NoPlaybook))
+}
+
+/// What one playbook proposes, after the engine's own refusals.
+fn propose(case: &Case<'_>, playbook: &Playbook, findings: &Findings) -> Result<Plan, Reason> {
+    for need in playbook.needs.iter().filter(|need| !need.optional) {
+        if !known(findings, &need.fact) {
+            let why = findings.missing.get(&need.fact).cloned();
+            let why = why.unwrap_or_else(|| "the inspection did not answer it".to_owned());
+            return Err(Reason::FactUnknown { fact: need.fact.clone(), why });
+        }
+    }
+    let steps = match playbook.plan(&case.incident, &findings.facts) {
+        Answer::Steps(steps) => steps,
+        Answer::Refuse(text) => return Err(Reason::PlaybookRefused { text }),
+        Answer::Failed(text) => return Err(Reason::ScriptFailed { text }),
+    };
+    let plan = Plan { playbook: playbook.name.clone(), steps, recover: playbook.recover.clone() };
+    valid(case, &plan)?;
+    if plan.writes() {
+        readable(&plan, findings)?;
+    }
+    for step in &plan.steps {
+        refusals::check(step, &case.incident.subject, &findings.facts)?;
+    }
+    Ok(plan)
+}
+
+fn known(findings: &Findings, fact: &str) -> bool {
+    match fact {
+        "route" => findings.facts.route.is_some(),
+        "traffic" => findings.facts.traffic.is_some(),
+        _ => false,
+    }
+}
+
+fn valid(case: &Case<'_>, plan: &Plan) -> Result<(), Reason> {
+    let invalid = |text: &str| Err(Reason::InvalidPlan { text: text.to_owned() });
+    if plan.steps.is_empty() {
+        return invalid("it has no step");
+    }
+    if plan.writes() && plan.recover.is_none() {
+        return invalid("it writes, but names no indicator to verify with");
+    }
+    let targets: Vec<_> = plan.steps.iter().filter_map(Action::target).collect();
+    if targets.iter().any(|target| **target != case.incident.subject) {
+        return invalid("it targets something else than the incident's subject");
+    }
+    if targets.len() > 1 {
+        return invalid("it writes to the same object twice");
+    }
+    Ok(())
+}
+
+/// An act that could not be verified afterwards is not made.
+fn readable(plan: &Plan, findings: &Findings) -> Result<(), Reason> {
+    let Some(recover) = &plan.recover else { return Ok(()) };
+    let indicator = recover.indicator.clone();
+    match findings.indicators.get(&indicator) {
+        Some(probe) if probe.level == Level::Unknown => {
+            Err(Reason::IndicatorUnreadable { indicator, why: probe.why.clone() })
+        }
+        Some(_) => Ok(()),
+        None => Err(Reason::IndicatorUnreadable { indicator, why: "it was not read".to_owned() }),
+    }
+}
+
+fn planned(mut case: Case<'_>, plan: Plan) -> Vec<Change> {
+    let writes = plan.writes();
+    let approved = case.incident.approval.as_ref().map(|approval| approval.plan == plan.identity());
+    if approved == Some(false) {
+        let incident = case.id();
+        case.push(Change::ApprovalVoided { incident });
+        case.note(Reason::Superseded);
+    }
+    let (incident, deadline) = (case.id(), case.after(PLANNED));
+    case.push(Change::Planned { incident, plan, deadline });
+    // A plan that only tells people has nothing to rehearse and nothing to ask the gate for.
+    if !writes {
+        act::start(&mut case, 0);
+    }
+    case.changes
+}
+
+/// The dry run answered.
+pub(super) fn rehearsed(mut case: Case<'_>, plan: &Digest, rehearsal: &Rehearsal) -> Vec<Change> {
+    let same = case.incident.plan.as_ref().is_some_and(|known| known.identity() == *plan);
+    if case.incident.phase != Phase::Planned || !same || case.incident.rehearsal.is_some() {
+        return Vec::new();
+    }
+    let incident = case.id();
+    case.push(Change::Rehearsed { incident, rehearsal: rehearsal.clone() });
+    gate::pass(case)
+}

@@ -1,0 +1,59 @@
+//! Select: the playbooks for a signal, and what must be read for them.
+
+use std::collections::BTreeSet;
+
+use super::case::Case;
+use super::deadlines::INSPECTING;
+use super::history::last_good;
+use crate::model::change::Change;
+use crate::model::incident::{IncidentId, PassedOver};
+use crate::model::reason::Reason;
+use crate::model::signal::Signal;
+use crate::rules::Rules;
+
+/// Names of the playbooks that match, best first, and those whose `applies` said no.
+///
+/// Matching is an index look-up; `applies` runs once, when a case opens, never for repeats.
+pub(super) fn candidates(rules: &Rules, id: &IncidentId, signal: &Signal) -> (Vec<String>, Vec<Change>) {
+    let mut names = Vec::new();
+    let mut passed = Vec::new();
+    for playbook in rules.playbooks.matching(signal) {
+        let reason = match playbook.applies(signal) {
+            Ok(true) => {
+                names.push(playbook.name.clone());
+                continue;
+            }
+            Ok(false) => Reason::NotApplicable,
+            Err(text) => Reason::ScriptFailed { text },
+        };
+        let passed_over = PassedOver { playbook: playbook.name.clone(), reason };
+        passed.push(Change::PassedOver { incident: id.clone(), passed: passed_over });
+    }
+    (names, passed)
+}
+
+/// Asks for one inspection that serves all candidates.
+pub(super) fn inspect(case: &mut Case<'_>) {
+    let mut needs = BTreeSet::new();
+    let mut indicators = BTreeSet::new();
+    for name in &case.incident.candidates {
+        let Some(playbook) = case.rules.playbooks.get(name) else { continue };
+        needs.extend(playbook.needs.iter().map(|need| need.fact.clone()));
+        indicators.extend(playbook.recover.iter().map(|recover| recover.indicator.clone()));
+    }
+    let (last_good, current_good) = last_good(case.state, &case.incident.subject);
+    let change = Change::InspectionStarted {
+        incident: case.id(),
+        inspection: case.incident.inspection + 1,
+        needs: needs.into_iter().collect(),
+        indicators: indicators.into_iter().collect(),
+        last_good,
+        current_good,
+        deadline: if case.incident.reconciling {
+            case.incident.deadline.unwrap_or(case.at)
+        } else {
+            case.after(INSPECTING)
+        },
+    };
+    case.push(change);
+}

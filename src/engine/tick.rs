@@ -1,0 +1,133 @@
+//! Time passes, and the process starts: what waits is looked at again.
+
+use jiff::Timestamp;
+
+use super::act;
+use super::case::Case;
+use super::gate;
+use super::select;
+use super::state::State;
+use super::verify;
+use crate::model::action::Action;
+use crate::model::change::Change;
+use crate::model::incident::Phase;
+use crate::model::plan::Rehearsal;
+use crate::model::reason::Reason;
+use crate::rules::Rules;
+
+/// Looks at every case whose time has come.
+pub(super) fn tick(state: &State, rules: &Rules, at: Timestamp) -> Vec<Change> {
+    let mut changes = Vec::new();
+    if state.clock_jumped.is_some() {
+        changes.push(Change::ClockSettled);
+    }
+    // One act per tick and target is enough: what one case starts here, the next case sees only after
+    // the fold, so only the first of those that were let through goes on; the others are woken again.
+    let mut started = false;
+    for id in state.woken(at) {
+        let Some(case) = Case::of(state, rules, at, &id) else { continue };
+        let decided = woken(case);
+        let starts = decided.iter().any(|change| matches!(change, Change::Charged { .. }));
+        if starts && started {
+            continue;
+        }
+        started |= starts;
+        changes.extend(decided);
+    }
+    changes
+}
+
+fn woken(mut case: Case<'_>) -> Vec<Change> {
+    let at = case.at;
+    if case.incident.deadline.is_some_and(|deadline| deadline <= at) {
+        return overdue(case);
+    }
+    if case.incident.inspect_at.is_some_and(|due| due <= at) {
+        select::inspect(&mut case);
+        return case.changes;
+    }
+    match case.incident.phase {
+        Phase::Probing => {
+            verify::probe(&mut case);
+            case.changes
+        }
+        Phase::Planned if matches!(case.incident.rehearsal, Some(Rehearsal::Unreadable { .. })) => {
+            select::inspect(&mut case);
+            case.changes
+        }
+        Phase::Planned if case.incident.rehearsal.is_some() => gate::pass(case),
+        _ => case.changes,
+    }
+}
+
+fn overdue(mut case: Case<'_>) -> Vec<Change> {
+    let phase = case.incident.phase;
+    let passed = Reason::DeadlinePassed { phase: phase.to_string() };
+    match phase {
+        Phase::Open | Phase::Inspecting => case.end(Phase::Escalated, passed),
+        Phase::Planned => case.end(Phase::Expired, passed),
+        Phase::AwaitingApproval => case.end(Phase::Expired, Reason::ApprovalExpired),
+        Phase::Executing if matches!(case.running(), Some(Action::Notify { .. })) => {
+            let why = "nobody answered in time".to_owned();
+            case.end(Phase::Escalated, Reason::NotificationFailed { why })
+        }
+        Phase::Executing if case.incident.reconciling => {
+            let why = "the state could not be read in time".to_owned();
+            case.end(Phase::Escalated, Reason::OutcomeUnknown { why })
+        }
+        Phase::Executing => act::reconcile(case, "the step did not answer in time"),
+        Phase::Soaking => {
+            verify::probe(&mut case);
+            case.changes
+        }
+        Phase::Probing => {
+            let why = "the probes were not answered in time".to_owned();
+            case.end(Phase::Escalated, Reason::Inconclusive { why })
+        }
+        Phase::Resolved | Phase::Escalated | Phase::Suppressed | Phase::Expired | Phase::Gone => case.changes,
+    }
+}
+
+/// The process started on this journal: what was under way when it ended is taken up again, and nothing
+/// is executed again blindly.
+pub(super) fn started(state: &State, rules: &Rules, at: Timestamp, journal: &str) -> Vec<Change> {
+    let mut changes = vec![Change::JournalNamed { journal: journal.to_owned() }];
+    for incident in state.incidents.values() {
+        let Some(case) = Case::of(state, rules, at, &incident.id) else { continue };
+        changes.extend(resume(case));
+    }
+    changes
+}
+
+fn resume(mut case: Case<'_>) -> Vec<Change> {
+    match case.incident.phase {
+        Phase::Open | Phase::Inspecting | Phase::Planned => select::inspect(&mut case),
+        Phase::Executing if matches!(case.running(), Some(Action::Notify { .. })) => {
+            case.note(Reason::Restarted);
+            let step = case.incident.step;
+            act::start(&mut case, step);
+        }
+        Phase::Executing => return act::reconcile(case, "the agent was restarted while the step ran"),
+        Phase::Probing => verify::probe(&mut case),
+        // The news of this end may not have gone out: telling people twice is better than never.
+        Phase::Escalated | Phase::Expired if case.incident.notified.is_empty() && !told(&case) => {
+            case.note(Reason::Restarted);
+        }
+        Phase::AwaitingApproval
+        | Phase::Soaking
+        | Phase::Resolved
+        | Phase::Escalated
+        | Phase::Suppressed
+        | Phase::Expired
+        | Phase::Gone => {}
+    }
+    case.changes
+}
+
+/// Whether the case ended with a notification as its act.
+fn told(case: &Case<'_>) -> bool {
+    case.incident
+        .reasons
+        .last()
+        .is_some_and(|timed| matches!(timed.reason, Reason::Notified | Reason::NotificationFailed { .. }))
+}

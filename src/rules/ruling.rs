@@ -1,0 +1,220 @@
+//! Ruling: what all policies together say about one act.
+
+use std::collections::BTreeMap;
+
+use super::glob::Glob;
+use super::note::Note;
+use super::policy::{APPROVAL_EXPIRES_S, Limit, Policy, Scope, Share};
+use crate::model::subject::Subject;
+use crate::model::verdict::Mode;
+
+/// An act as policies look at it.
+#[derive(Clone, Debug)]
+pub struct Act<'a> {
+    /// Playbook that proposes it.
+    pub playbook: &'a str,
+    /// Names of its actions.
+    pub actions: Vec<&'a str>,
+    /// What it writes to.
+    pub target: &'a Subject,
+    /// Labels of the signal.
+    pub labels: &'a BTreeMap<String, String>,
+}
+
+/// What the policies say.
+#[derive(Clone, Debug)]
+pub struct Ruling {
+    /// Mode in force.
+    pub mode: Mode,
+    /// Where it comes from.
+    pub mode_from: String,
+    /// Whether any policy covers the act.
+    pub in_scope: bool,
+    /// The policy that would cover it, but excludes it, where no other covers it.
+    pub excluded_by: Option<String>,
+    /// All limits that apply.
+    pub limits: Vec<Limit>,
+    /// Rest after an act.
+    pub cooldown_s: u64,
+    /// Attempt budget.
+    pub attempts: AttemptsRule,
+    /// Targets at once.
+    pub concurrent: Concurrent,
+    /// Whether a person has to agree.
+    pub approval: Option<ApprovalRule>,
+    /// Names of the policies that apply.
+    pub policies: Vec<String>,
+}
+
+/// Attempts per target and symptom family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttemptsRule {
+    /// How many.
+    pub max: u32,
+    /// Seconds of health after which they come back.
+    pub refill_s: u64,
+}
+
+/// Targets we may touch at once.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Concurrent {
+    /// Per top owner.
+    pub workload: Share,
+    /// Per namespace.
+    pub namespace: Share,
+    /// In the mesh.
+    pub mesh: Share,
+}
+
+/// A person has to agree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApprovalRule {
+    /// Seconds until the question expires.
+    pub expires_s: u64,
+    /// Policy that wants it.
+    pub policy: String,
+}
+
+/// On by default, as design section 5 wants it.
+const CONCURRENT: Concurrent = Concurrent {
+    workload: Share { share: 0.10, absolute: 3 },
+    namespace: Share { share: 0.10, absolute: 3 },
+    mesh: Share { share: 0.01, absolute: 20 },
+};
+
+/// Three tries on one illness, back after an hour of health: more is not healing but hoping.
+const ATTEMPTS: AttemptsRule = AttemptsRule { max: 3, refill_s: 3_600 };
+
+/// All policies.
+#[derive(Clone, Debug, Default)]
+pub struct Policies {
+    all: Vec<Policy>,
+    cap: Option<Mode>,
+}
+
+impl Policies {
+    /// Policies with the cap of the command line, which only lowers.
+    pub(super) fn new(all: Vec<Policy>, cap: Option<Mode>, notes: &mut Vec<Note>) -> Self {
+        let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+        for policy in &all {
+            if let Some(other) = seen.insert(&policy.name, &policy.file) {
+                let text = format!("{other} holds a policy of the name {} too", policy.name);
+                notes.push(Note::error(&policy.file, 1, 1, text));
+            }
+        }
+        Self { all, cap }
+    }
+
+    /// The policies.
+    pub fn iter(&self) -> impl Iterator<Item = &Policy> {
+        self.all.iter()
+    }
+
+    /// What all of them together say: the most specific scope decides the mode, caps and limits of all
+    /// that match apply, and the smaller number wins.
+    #[must_use]
+    pub fn ruling(&self, act: &Act<'_>) -> Ruling {
+        let fitting: Vec<&Policy> = self.all.iter().filter(|policy| policy.scope.fits(act)).collect();
+        let covering: Vec<&Policy> =
+            fitting.iter().copied().filter(|policy| !policy.scope.excludes(act)).collect();
+        let excluded_by = fitting.first().filter(|_| covering.is_empty()).map(|policy| policy.name.clone());
+        let (mode, mode_from) = self.mode(&covering, act);
+        let share = |index: usize, default: Share| {
+            covering.iter().filter_map(|policy| policy.concurrent[index]).reduce(smaller).unwrap_or(default)
+        };
+        let attempts = covering.iter().filter_map(|policy| policy.attempts);
+        let attempts = attempts.map(|(max, refill_s)| AttemptsRule { max, refill_s }).reduce(|one, other| {
+            AttemptsRule { max: one.max.min(other.max), refill_s: one.refill_s.max(other.refill_s) }
+        });
+        Ruling {
+            mode,
+            mode_from,
+            in_scope: !covering.is_empty(),
+            excluded_by,
+            limits: covering.iter().flat_map(|policy| policy.limits.clone()).collect(),
+            cooldown_s: covering.iter().filter_map(|policy| policy.cooldown_s).max().unwrap_or(0),
+            attempts: attempts.unwrap_or(ATTEMPTS),
+            concurrent: Concurrent {
+                workload: share(0, CONCURRENT.workload),
+                namespace: share(1, CONCURRENT.namespace),
+                mesh: share(2, CONCURRENT.mesh),
+            },
+            approval: approval(&covering, act, mode),
+            policies: covering.iter().map(|policy| policy.name.clone()).collect(),
+        }
+    }
+
+    fn mode(&self, covering: &[&Policy], act: &Act<'_>) -> (Mode, String) {
+        let deciding = covering
+            .iter()
+            .filter_map(|policy| {
+                Some((policy.scope.specificity(act), std::cmp::Reverse(policy.mode?), *policy))
+            })
+            .max_by_key(|(specificity, mode, _)| (*specificity, *mode));
+        let (mut mode, mut from) = match deciding {
+            Some((_, std::cmp::Reverse(mode), policy)) => (mode, format!("policy {}", policy.name)),
+            None => (Mode::Observe, "default: no policy sets a mode".to_owned()),
+        };
+        for policy in covering {
+            if let Some(cap) = policy.max_mode.filter(|cap| *cap < mode) {
+                (mode, from) = (cap, format!("maxMode of policy {}", policy.name));
+            }
+        }
+        match self.cap.filter(|cap| *cap < mode) {
+            Some(cap) => (cap, "the cap of the command line".to_owned()),
+            None => (mode, from),
+        }
+    }
+}
+
+fn smaller(one: Share, other: Share) -> Share {
+    Share { share: one.share.min(other.share), absolute: one.absolute.min(other.absolute) }
+}
+
+fn approval(covering: &[&Policy], act: &Act<'_>, mode: Mode) -> Option<ApprovalRule> {
+    let wanted = covering.iter().flat_map(|policy| {
+        let fits = policy.approvals.iter().filter(|(actions, _)| any(actions, act.actions.iter().copied()));
+        fits.map(|(_, expires_s)| ApprovalRule { expires_s: *expires_s, policy: policy.name.clone() })
+    });
+    let first = wanted.min_by_key(|rule| rule.expires_s);
+    let suggested = || ApprovalRule { expires_s: APPROVAL_EXPIRES_S, policy: "mode suggest".to_owned() };
+    first.or_else(|| (mode == Mode::Suggest).then(suggested))
+}
+
+fn any<'a>(globs: &[Glob], names: impl IntoIterator<Item = &'a str>) -> bool {
+    names.into_iter().any(|name| globs.iter().any(|glob| glob.matches(name)))
+}
+
+impl Scope {
+    /// Whether all selectors that are there select the act.
+    fn fits(&self, act: &Act<'_>) -> bool {
+        let one =
+            |globs: &Option<Vec<Glob>>, name: &str| globs.as_ref().is_none_or(|globs| any(globs, [name]));
+        let actions = self.actions.as_ref().is_none_or(|globs| any(globs, act.actions.iter().copied()));
+        one(&self.namespaces, act.target.scope_namespace())
+            && one(&self.kinds, &act.target.kind)
+            && one(&self.playbooks, act.playbook)
+            && actions
+            && self.labels.iter().all(|(key, value)| act.labels.get(key) == Some(value))
+    }
+
+    fn excludes(&self, act: &Act<'_>) -> bool {
+        self.exclude.as_ref().is_some_and(|exclude| exclude.fits(act))
+    }
+
+    /// How much the scope says about this act: the sum of the weights of the patterns that matched. A
+    /// namespace named in full outweighs any pattern.
+    fn specificity(&self, act: &Act<'_>) -> u32 {
+        let best = |globs: &Option<Vec<Glob>>, name: &str| {
+            let fitting = globs.iter().flatten().filter(|glob| glob.matches(name));
+            fitting.map(|glob| glob.weight() + 1).max().unwrap_or(0)
+        };
+        let actions = act.actions.iter().map(|name| best(&self.actions, name)).max().unwrap_or(0);
+        let labels = u32::try_from(self.labels.len()).unwrap_or(0) * 1_000;
+        best(&self.namespaces, act.target.scope_namespace())
+            + best(&self.kinds, &act.target.kind)
+            + best(&self.playbooks, act.playbook)
+            + actions
+            + labels
+    }
+}

@@ -1,0 +1,105 @@
+//! The Rhai engine for playbooks: closed, bounded, and without a clock.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use rhai::packages::{ArithmeticPackage, BasicArrayPackage, BasicMapPackage, BasicMathPackage};
+use rhai::packages::{BasicStringPackage, LogicPackage, MoreStringPackage, Package};
+use rhai::{AST, CallFnOptions, Dynamic, Engine, EvalAltResult, FuncArgs, Position, Scope};
+
+use super::constructors;
+
+/// Operations per call: about 5 ms. A count and not a clock, or a replay would differ.
+const MAX_OPERATIONS: u64 = 200_000;
+/// Call depth: with the expression depths below, the deepest script stays far below the driver's stack of
+/// 16 MiB; a stack that overflows would abort the process.
+const MAX_CALL_LEVELS: usize = 16;
+
+/// An engine with every limit set. It has no package that sleeps, prints, reads files or asks for time.
+pub(super) fn engine() -> Engine {
+    let mut engine = Engine::new_raw();
+    ArithmeticPackage::new().register_into_engine(&mut engine);
+    LogicPackage::new().register_into_engine(&mut engine);
+    BasicMathPackage::new().register_into_engine(&mut engine);
+    BasicStringPackage::new().register_into_engine(&mut engine);
+    MoreStringPackage::new().register_into_engine(&mut engine);
+    BasicArrayPackage::new().register_into_engine(&mut engine);
+    BasicMapPackage::new().register_into_engine(&mut engine);
+    engine.set_max_operations(MAX_OPERATIONS);
+    engine.set_max_call_levels(MAX_CALL_LEVELS);
+    engine.set_max_expr_depths(32, 16);
+    engine.set_max_string_size(64 * 1024);
+    engine.set_max_array_size(10_000);
+    engine.set_max_map_size(2_000);
+    engine.set_max_variables(256);
+    engine.set_max_functions(256);
+    engine.set_max_modules(0);
+    engine.set_max_strings_interned(1_024);
+    engine.set_strict_variables(true);
+    engine.set_fail_on_invalid_map_property(true);
+    engine.disable_symbol("eval");
+    engine.disable_symbol("import");
+    engine.on_print(|_| {});
+    engine.on_debug(|_, _, _| {});
+    constructors::register(&mut engine);
+    engine
+}
+
+/// What went wrong in a script, with its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ScriptError {
+    pub(super) line: u64,
+    pub(super) column: u64,
+    pub(super) text: String,
+}
+
+impl ScriptError {
+    fn new(position: Position, text: String) -> Self {
+        let place = |part: Option<usize>| part.and_then(|n| u64::try_from(n).ok()).unwrap_or(1);
+        Self { line: place(position.line()), column: place(position.position()), text }
+    }
+}
+
+/// Compiles a script.
+///
+/// # Errors
+/// The first syntax error, with its place.
+pub(super) fn compile(engine: &Engine, text: &str) -> Result<AST, ScriptError> {
+    engine.compile(text).map_err(|error| ScriptError::new(error.position(), error.err_type().to_string()))
+}
+
+/// Calls a function of the script with `this` bound.
+///
+/// # Errors
+/// A run-time error or an exceeded limit, with its place. A panic inside is caught and told.
+pub(super) fn call(
+    engine: &Engine,
+    ast: &AST,
+    name: &str,
+    this: Option<Dynamic>,
+    args: impl FuncArgs,
+) -> Result<Dynamic, ScriptError> {
+    let mut this = this.unwrap_or(Dynamic::UNIT);
+    let options = CallFnOptions::new().eval_ast(false).rewind_scope(true).bind_this_ptr(&mut this);
+    let run = AssertUnwindSafe(|| {
+        engine.call_fn_with_options::<Dynamic>(options, &mut Scope::new(), ast, name, args)
+    });
+    match catch_unwind(run) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(explain(&error)),
+        Err(_) => Err(ScriptError::new(Position::NONE, format!("{name}() made the script engine panic"))),
+    }
+}
+
+/// The innermost place and words of an error: the call chain around it helps nobody at night.
+fn explain(error: &EvalAltResult) -> ScriptError {
+    match error {
+        EvalAltResult::ErrorInFunctionCall(_, _, inner, _) => explain(inner),
+        other => {
+            let mut bare = other.to_string();
+            if let Some(at) = bare.rfind(" (line ") {
+                bare.truncate(at);
+            }
+            ScriptError::new(other.position(), bare)
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! `meshmend playbook test`: the tests that playbooks carry, and one that each of them gets for free.
+
+use rhai::serde::from_dynamic;
+use rhai::{Array, Dynamic, Map};
+
+use super::constructors::On;
+use super::playbook::{Answer, Playbook};
+use super::script::call;
+use crate::model::facts::Facts;
+use crate::model::signal::Signal;
+
+/// What came of one test.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct TestResult {
+    /// Its name.
+    pub name: String,
+    /// Whether it passed.
+    pub passed: bool,
+    /// What was found instead, with its place; empty when it passed.
+    pub detail: String,
+}
+
+impl Playbook {
+    /// Runs `tests()`. A playbook without tests has one failed test: that it has none.
+    #[must_use]
+    pub fn test(&self) -> Vec<TestResult> {
+        let failed = |detail: String| vec![TestResult { name: "tests()".to_owned(), passed: false, detail }];
+        if !self.has("tests") {
+            return failed("the playbook has no tests".to_owned());
+        }
+        let tests = match call(&self.engine, &self.ast, "tests", None, ()) {
+            Ok(tests) => tests,
+            Err(error) => return failed(self.place(&error)),
+        };
+        match tests.try_cast::<Array>().filter(|tests| !tests.is_empty()) {
+            Some(tests) => tests.into_iter().map(|test| self.run(test)).collect(),
+            None => failed("tests() must return a list of maps, not empty".to_owned()),
+        }
+    }
+
+    fn run(&self, test: Dynamic) -> TestResult {
+        let Some(mut test) = test.try_cast::<Map>() else {
+            let detail = "each test must be a map".to_owned();
+            return TestResult { name: "?".to_owned(), passed: false, detail };
+        };
+        let name =
+            test.remove("name").and_then(|name| name.into_string().ok()).unwrap_or_else(|| "?".to_owned());
+        match self.check(test) {
+            Ok(()) => TestResult { name, passed: true, detail: String::new() },
+            Err(detail) => TestResult { name, passed: false, detail },
+        }
+    }
+
+    fn check(&self, mut test: Map) -> Result<(), String> {
+        let expect = test.remove("expect").ok_or("the test expects nothing: add expect")?;
+        let signal =
+            test.remove("signal").and_then(Dynamic::try_cast::<Map>).ok_or("the test has no signal")?;
+        let facts = test.remove("facts");
+        let incident = test.remove("incident").and_then(Dynamic::try_cast::<Map>).unwrap_or_default();
+        if let Some(key) = test.keys().next() {
+            return Err(format!("unknown key {key:?}; known: name, signal, facts, incident, expect"));
+        }
+        let signal = read_signal(signal)?;
+        let matched = self.on.iter().any(|on| hears(on, &signal)) && self.applies(&signal)?;
+        let wants_match = !expect.clone().into_string().is_ok_and(|text| text == "no_match");
+        if matched != wants_match {
+            return Err(if matched { "it matched" } else { "the signal did not match" }.to_owned());
+        }
+        if !matched {
+            return Ok(());
+        }
+        let facts = facts.ok_or("the test has no facts")?;
+        // Through the typed form and back, so that a test cannot use a fact the inspector never finds.
+        let typed: Facts = from_dynamic(&facts).map_err(|error| format!("facts: {error}"))?;
+        let facts = rhai::serde::to_dynamic(&typed).map_err(|error| error.to_string())?;
+        compare(&self.answer(this(&signal, incident), facts), expect)
+    }
+}
+
+fn hears(on: &On, signal: &Signal) -> bool {
+    match on {
+        On::Symptom(symptom) => *symptom == signal.symptom,
+        On::Alert { name, labels } => {
+            signal.alert.as_ref() == Some(name)
+                && labels.iter().all(|(key, value)| signal.labels.get(key) == Some(value))
+        }
+    }
+}
+
+fn read_signal(mut signal: Map) -> Result<Signal, String> {
+    signal.entry("state".into()).or_insert_with(|| "firing".into());
+    signal.entry("at".into()).or_insert_with(|| "2026-01-01T00:00:00Z".into());
+    from_dynamic(&signal.into()).map_err(|error| format!("signal: {error}"))
+}
+
+/// The incident a test plans for: that of its signal, with what the test says otherwise.
+fn this(signal: &Signal, given: Map) -> Map {
+    let mut this = Map::new();
+    this.insert("id".into(), "test-00001".into());
+    this.insert("symptom".into(), signal.symptom.to_string().into());
+    this.insert("subject".into(), rhai::serde::to_dynamic(&signal.subject).unwrap_or(Dynamic::UNIT));
+    this.insert("severity".into(), signal.severity.to_string().into());
+    this.insert("since_s".into(), 0_i64.into());
+    this.insert("signals".into(), 1_i64.into());
+    this.insert("attempts".into(), 0_i64.into());
+    if let Some(value) = signal.value {
+        this.insert("value".into(), value.into());
+    }
+    this.extend(given);
+    this
+}
+
+fn compare(answer: &Answer, expect: Dynamic) -> Result<(), String> {
+    if let Some(refusal) = expect.clone().try_cast::<Map>() {
+        let wanted = refusal.get("refuse").and_then(|text| text.clone().into_string().ok());
+        let wanted = wanted.ok_or("expect must be [..], #{ refuse: \"...\" } or \"no_match\"")?;
+        return match answer {
+            Answer::Refuse(text) if text.contains(&wanted) => Ok(()),
+            other => Err(format!("expected a refusal with {wanted:?}, found {other:?}")),
+        };
+    }
+    let wanted =
+        expect.try_cast::<Array>().ok_or("expect must be [..], #{ refuse: \"...\" } or \"no_match\"")?;
+    let Answer::Steps(steps) = answer else { return Err(format!("expected acts, found {answer:?}")) };
+    let found: Vec<&str> = steps.iter().map(crate::model::action::Action::name).collect();
+    let wanted: Vec<String> = wanted.into_iter().map(action_name).collect::<Result<_, String>>()?;
+    if found == wanted { Ok(()) } else { Err(format!("expected {wanted:?}, found {found:?}")) }
+}
+
+fn action_name(entry: Dynamic) -> Result<String, String> {
+    let map = entry.try_cast::<Map>().ok_or("each expected act is a map #{ action: \"...\" }")?;
+    let name = map.get("action").and_then(|name| name.clone().into_string().ok());
+    name.ok_or_else(|| "an expected act has no action".to_owned())
+}
