@@ -1,1 +1,23 @@
-//! To be written.
+//! The cluster: the client, slim views of routing objects, and the watched stores that sources and
+//! effectors share.
+
+mod client;
+mod diff;
+mod host;
+mod look;
+mod object;
+mod owner;
+mod patch;
+mod route;
+mod rule;
+mod store;
+mod watch;
+
+pub use client::{Access, connect, limited};
+pub use diff::spec_diff;
+pub use host::fqdn;
+pub use object::{DestinationRule, VirtualService};
+pub use patch::rollback_patch;
+pub use route::{Leads, Route};
+pub use store::{Cluster, Resolved};
+pub use watch::Seen;

@@ -1,1 +1,4 @@
-//! To be written.
+//! Sources: the world to readings and events, one file each. The watches live in `cluster`, because the
+//! effectors share their stores; webhooks arrive through `api`.
+
+pub mod prometheus;

@@ -1,0 +1,59 @@
+//! The kube client: no retries behind our back, and a time limit on every call but a watch.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+/// A healthy API server answers in milliseconds; one that needs longer than this is down for us.
+const TIME_LIMIT: Duration = Duration::from_secs(10);
+
+/// Which cluster, as the command line says it.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// A kubeconfig file; otherwise `KUBECONFIG`, the home folder, or the pod's own account.
+    pub kubeconfig: Option<PathBuf>,
+    /// A context of it; otherwise the current one.
+    pub context: Option<String>,
+}
+
+/// Connects. Nothing is sent yet.
+///
+/// # Errors
+/// The kubeconfig is missing or wrong; the message names the file.
+pub async fn connect(access: &Access) -> anyhow::Result<Client> {
+    let options = KubeConfigOptions { context: access.context.clone(), ..KubeConfigOptions::default() };
+    let mut config = match (&access.kubeconfig, &access.context) {
+        (Some(path), _) => {
+            let file = Kubeconfig::read_from(path)
+                .with_context(|| format!("the kubeconfig {} cannot be used", path.display()))?;
+            Config::from_custom_kubeconfig(file, &options)
+                .await
+                .with_context(|| format!("the kubeconfig {} cannot be used", path.display()))?
+        }
+        (None, Some(_)) => Config::from_kubeconfig(&options).await.context("the kubeconfig cannot be used")?,
+        (None, None) => Config::infer().await.context(
+            "no cluster is configured: give --kubeconfig FILE, set KUBECONFIG, or run inside a pod",
+        )?,
+    };
+    // The default policy retries refusals for minutes (a 429 is an answer, not a hiccup).
+    config.default_retry = false;
+    config.connect_timeout = Some(Duration::from_secs(5));
+    Client::try_from(config).context("the client could not be made")
+}
+
+/// A call with our time limit.
+///
+/// # Errors
+/// The call's own error, or a service error that says it took too long.
+pub async fn limited<T>(call: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
+    match tokio::time::timeout(TIME_LIMIT, call).await {
+        Ok(answer) => answer,
+        Err(_) => Err(kube::Error::Service(
+            format!("the API server did not answer within {} s", TIME_LIMIT.as_secs()).into(),
+        )),
+    }
+}

@@ -1,0 +1,128 @@
+//! What the watches have seen, for everybody who must not ask the API server again.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kube::Client;
+use tokio::sync::watch;
+
+use super::route::Route;
+use super::rule::Rule;
+use crate::model::subject::Subject;
+
+/// The watched stores and the client.
+pub struct Cluster {
+    /// The client.
+    pub client: Client,
+    pub(super) namespaces: Vec<String>,
+    pub(super) seen: Mutex<Stores>,
+    pub(super) synced: watch::Sender<Synced>,
+}
+
+#[derive(Default)]
+pub(super) struct Stores {
+    pub(super) routes: BTreeMap<Subject, Arc<Route>>,
+    pub(super) rules: BTreeMap<(String, String), Rule>,
+    /// Last trouble of each watch; absent while it is fine.
+    pub(super) troubles: BTreeMap<String, String>,
+}
+
+/// How many watches have delivered their first list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Synced {
+    pub(super) done: usize,
+    pub(super) of: usize,
+}
+
+/// What a name turned out to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolved {
+    /// One object of our own cache.
+    Subject(Subject),
+    /// Nothing, or too much: for people.
+    Unclear(String),
+}
+
+impl Cluster {
+    /// A cluster of which these namespaces are watched; `*` means all.
+    #[must_use]
+    pub fn new(client: Client, namespaces: Vec<String>) -> Self {
+        let (synced, _) = watch::channel(Synced::default());
+        Self { client, namespaces, seen: Mutex::default(), synced }
+    }
+
+    pub(super) fn stores(&self) -> MutexGuard<'_, Stores> {
+        // A panic while holding it leaves whole entries behind, so the stores stay usable.
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until every watch has delivered its first list.
+    pub async fn wait_synced(&self) {
+        let mut synced = self.synced.subscribe();
+        let ready = synced.wait_for(|synced| synced.of > 0 && synced.done >= synced.of).await;
+        drop(ready);
+    }
+
+    /// Whether every watch has delivered its first list.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        let synced = *self.synced.borrow();
+        synced.of > 0 && synced.done >= synced.of
+    }
+
+    /// What is wrong with the watches now, one sentence each.
+    #[must_use]
+    pub fn troubles(&self) -> Vec<String> {
+        self.stores().troubles.iter().map(|(watch, why)| format!("{watch}: {why}")).collect()
+    }
+
+    /// A route of the cache.
+    #[must_use]
+    pub fn route(&self, subject: &Subject) -> Option<Arc<Route>> {
+        self.stores().routes.get(subject).cloned()
+    }
+
+    /// All routes of the cache.
+    #[must_use]
+    pub fn routes(&self) -> Vec<Arc<Route>> {
+        self.stores().routes.values().cloned().collect()
+    }
+
+    /// Routes that are in force instead of this one.
+    #[must_use]
+    pub fn shadowing(&self, route: &Route) -> Vec<String> {
+        let stores = self.stores();
+        let winners = stores.routes.values().filter(|other| route.loses_to(other));
+        winners.map(|other| format!("{}/{}", other.subject.namespace, other.subject.name)).collect()
+    }
+
+    /// Objects of the subject's kind: in its namespace, and in the mesh.
+    #[must_use]
+    pub fn population(&self, subject: &Subject) -> (u64, u64) {
+        let stores = self.stores();
+        let same = stores.routes.keys().filter(|other| other.namespace == subject.namespace).count();
+        (u64::try_from(same).unwrap_or(u64::MAX), u64::try_from(stores.routes.len()).unwrap_or(u64::MAX))
+    }
+
+    /// The route that serves a host. Several of them are an answer for people: which one is meant is not
+    /// ours to guess.
+    #[must_use]
+    pub fn resolve_host(&self, host: &str) -> Resolved {
+        let stores = self.stores();
+        let serving: Vec<&Subject> = stores
+            .routes
+            .values()
+            .filter(|route| route.hosts.iter().any(|known| known == host))
+            .map(|route| &route.subject)
+            .collect();
+        match serving.as_slice() {
+            [one] => Resolved::Subject((*one).clone()),
+            [] => Resolved::Unclear(format!("no VirtualService we see serves {host}")),
+            several => {
+                let names: Vec<String> =
+                    several.iter().map(|s| format!("{}/{}", s.namespace, s.name)).collect();
+                Resolved::Unclear(format!("several VirtualServices serve {host}: {}", names.join(", ")))
+            }
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The watches: every revision of every route, and the DestinationRules beside them.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::Arc;
+
+use futures::{StreamExt, pin_mut};
+use kube::Api;
+use kube::runtime::{WatchStreamExt, watcher};
+use tokio::sync::mpsc;
+
+use super::object::{DestinationRule, VirtualService};
+use super::route::Route;
+use super::rule::Rule;
+use super::store::Cluster;
+use crate::model::digest::canonical;
+use crate::model::history::RevisionSeen;
+use crate::model::record::Blob;
+use crate::model::subject::Subject;
+
+/// What the watch of routes saw.
+#[derive(Clone, Debug)]
+pub enum Seen {
+    /// A revision that was not in force before; its spec travels along.
+    Revision(RevisionSeen, Blob),
+    /// A route vanished.
+    Gone(Subject),
+}
+
+impl Cluster {
+    /// The watches, to be run until the process ends. A watch that breaks is taken up again with growing
+    /// pauses; one that is too old (410) starts over with a list.
+    pub fn watches(self: &Arc<Self>, out: &mpsc::Sender<Seen>) -> Vec<impl Future<Output = ()> + Send + use<>> {
+        let all = self.namespaces.iter().any(|namespace| namespace == "*");
+        let scopes: Vec<Option<String>> =
+            if all { vec![None] } else { self.namespaces.iter().cloned().map(Some).collect() };
+        self.synced.send_modify(|synced| synced.of = scopes.len() * 2);
+        scopes
+            .into_iter()
+            .map(|scope| {
+                let (cluster, out) = (Arc::clone(self), out.clone());
+                async move {
+                    let routes = cluster.watch_routes(scope.as_deref(), &out);
+                    let rules = cluster.watch_rules(scope.as_deref());
+                    futures::join!(routes, rules);
+                }
+            })
+            .collect()
+    }
+
+    async fn watch_routes(&self, scope: Option<&str>, out: &mpsc::Sender<Seen>) {
+        let api: Api<VirtualService> = match scope {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        };
+        let stream = watcher(api, watcher::Config::default()).default_backoff();
+        pin_mut!(stream);
+        let mut listed: BTreeSet<Subject> = BTreeSet::new();
+        let mut first = true;
+        while let Some(event) = stream.next().await {
+            self.trouble("watch of VirtualServices", event.as_ref().err());
+            match event {
+                Ok(watcher::Event::Init) => listed.clear(),
+                Ok(watcher::Event::InitApply(object)) => {
+                    let route = Route::of(object);
+                    listed.insert(route.subject.clone());
+                    self.take_route(route, out).await;
+                }
+                Ok(watcher::Event::Apply(object)) => self.take_route(Route::of(object), out).await,
+                Ok(watcher::Event::Delete(object)) => self.drop_route(&Route::of(object).subject, out).await,
+                Ok(watcher::Event::InitDone) => {
+                    self.drop_unlisted(scope, &listed, out).await;
+                    if first {
+                        self.synced.send_modify(|synced| synced.done += 1);
+                        first = false;
+                    }
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn take_route(&self, route: Route, out: &mpsc::Sender<Seen>) {
+        let known = self.route(&route.subject);
+        let same = known.is_some_and(|known| known.uid == route.uid && known.spec_hash == route.spec_hash);
+        let seen = RevisionSeen {
+            subject: route.subject.clone(),
+            uid: route.uid.clone(),
+            spec_hash: route.spec_hash,
+            manager: route.manager.clone(),
+            managed_by: route.managed_by,
+        };
+        let blob = (!same).then(|| Blob::new(canonical(&route.spec)));
+        self.stores().routes.insert(route.subject.clone(), Arc::new(route));
+        if let Some(blob) = blob {
+            // The driver is gone only when the process ends.
+            out.send(Seen::Revision(seen, blob)).await.ok();
+        }
+    }
+
+    async fn drop_route(&self, subject: &Subject, out: &mpsc::Sender<Seen>) {
+        if self.stores().routes.remove(subject).is_some() {
+            out.send(Seen::Gone(subject.clone())).await.ok();
+        }
+    }
+
+    /// What a fresh list does not hold any more vanished while nobody looked.
+    async fn drop_unlisted(&self, scope: Option<&str>, listed: &BTreeSet<Subject>, out: &mpsc::Sender<Seen>) {
+        let gone: Vec<Subject> = {
+            let stores = self.stores();
+            let ours = stores.routes.keys().filter(|s| scope.is_none_or(|namespace| s.namespace == namespace));
+            ours.filter(|subject| !listed.contains(*subject)).cloned().collect()
+        };
+        for subject in gone {
+            self.drop_route(&subject, out).await;
+        }
+    }
+
+    async fn watch_rules(&self, scope: Option<&str>) {
+        let api: Api<DestinationRule> = match scope {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        };
+        let stream = watcher(api, watcher::Config::default()).default_backoff();
+        pin_mut!(stream);
+        let mut fresh = Vec::new();
+        let mut first = true;
+        while let Some(event) = stream.next().await {
+            self.trouble("watch of DestinationRules", event.as_ref().err());
+            match event {
+                Ok(watcher::Event::Init) => fresh.clear(),
+                Ok(watcher::Event::InitApply(object)) => fresh.push(Rule::of(&object)),
+                Ok(watcher::Event::InitDone) => {
+                    let mut stores = self.stores();
+                    stores.rules.retain(|(namespace, _), _| scope.is_some_and(|scope| scope != namespace));
+                    for rule in fresh.drain(..) {
+                        stores.rules.insert((rule.namespace.clone(), rule.name.clone()), rule);
+                    }
+                    drop(stores);
+                    if first {
+                        self.synced.send_modify(|synced| synced.done += 1);
+                        first = false;
+                    }
+                }
+                Ok(watcher::Event::Apply(object)) => {
+                    let rule = Rule::of(&object);
+                    self.stores().rules.insert((rule.namespace.clone(), rule.name.clone()), rule);
+                }
+                Ok(watcher::Event::Delete(object)) => {
+                    let rule = Rule::of(&object);
+                    self.stores().rules.remove(&(rule.namespace, rule.name));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Notes or clears the trouble of a watch, and says it once.
+    fn trouble(&self, watch: &str, error: Option<&watcher::Error>) {
+        let mut stores = self.stores();
+        match error {
+            Some(error) => {
+                let why = error.to_string();
+                if stores.troubles.insert(watch.to_owned(), why.clone()).is_none() {
+                    tracing::warn!(watch, why, "watch interrupted");
+                }
+            }
+            None => {
+                if stores.troubles.remove(watch).is_some() {
+                    tracing::info!(watch, "watch resumed");
+                }
+            }
+        }
+    }
+}

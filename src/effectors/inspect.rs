@@ -1,0 +1,90 @@
+//! Inspect: facts, read fresh.
+
+use super::Effectors;
+use crate::cluster::{Leads, Route};
+use crate::model::effect::Inspect;
+use crate::model::facts::{Findings, LastGoodDestination, LastGoodFacts, Population, RouteFacts};
+use crate::model::history::LastGood;
+
+impl Effectors {
+    /// Reads the facts about the cluster that were asked for. Traffic and indicators are the board's.
+    pub async fn inspect(&self, inspect: &Inspect) -> Findings {
+        let mut findings = Findings::default();
+        let (namespace, mesh) = self.cluster.population(&inspect.subject);
+        findings.population = Population { workload: 1, namespace, mesh };
+        if inspect.subject.kind != "VirtualService" {
+            if inspect.needs.iter().any(|need| need == "route") {
+                let why = format!("{} is no routing object we can read", inspect.subject);
+                findings.missing.insert("route".to_owned(), why);
+            }
+            return findings;
+        }
+        match self.cluster.read_route(&inspect.subject).await {
+            Ok(None) => findings.gone = true,
+            Ok(Some(route)) => match self.facts(&route, inspect).await {
+                Ok(facts) => findings.facts.route = Some(facts),
+                Err(why) => {
+                    findings.missing.insert("route".to_owned(), why);
+                }
+            },
+            Err(why) => {
+                findings.missing.insert("route".to_owned(), why);
+            }
+        }
+        findings
+    }
+
+    async fn facts(&self, route: &Route, inspect: &Inspect) -> Result<RouteFacts, String> {
+        let subject = &route.subject;
+        let now = self.clock.now();
+        let destinations = self.cluster.look(&subject.namespace, &route.leads()).await?;
+        let good = inspect.last_good.as_ref().filter(|good| good.spec_hash != route.spec_hash);
+        let last_good = match good {
+            Some(good) => Some(self.last_good(&subject.namespace, good).await?),
+            None => None,
+        };
+        Ok(RouteFacts {
+            group: subject.group.clone(),
+            kind: subject.kind.clone(),
+            namespace: subject.namespace.clone(),
+            name: subject.name.clone(),
+            uid: route.uid.clone(),
+            spec_hash: route.spec_hash,
+            hosts: route.hosts.clone(),
+            changed_s: u64::try_from(now.duration_since(route.changed_at()).as_secs()).unwrap_or(0),
+            changed_by: route.manager.clone(),
+            managed_by: route.managed_by,
+            destinations,
+            delegate: route.delegates(),
+            wildcard: route.has_wildcard(),
+            shadowed_by: self.cluster.shadowing(route),
+            last_good,
+            // If the object changed since the engine asked, the new revision may be the good one itself.
+            current_good: inspect.current_good
+                || inspect.last_good.as_ref().is_some_and(|good| good.spec_hash == route.spec_hash),
+        })
+    }
+
+    async fn last_good(&self, namespace: &str, good: &LastGood) -> Result<LastGoodFacts, String> {
+        let leads: Vec<Leads> = good
+            .destinations
+            .iter()
+            .map(|d| Leads { host: d.host.clone(), subset: d.subset.clone(), weight: d.weight })
+            .collect();
+        let found = self.cluster.look(namespace, &leads).await?;
+        let destinations = good.destinations.iter().zip(found).map(|(proven, now)| LastGoodDestination {
+            host: now.host,
+            subset: now.subset,
+            weight: now.weight,
+            defined: now.defined,
+            ready: now.ready_endpoints,
+            ready_when_proven: proven.ready,
+        });
+        Ok(LastGoodFacts {
+            spec_hash: good.spec_hash,
+            age_s: u64::try_from(self.clock.now().duration_since(good.at).as_secs()).unwrap_or(0),
+            manager: good.manager.clone(),
+            destinations: destinations.collect(),
+        })
+    }
+}

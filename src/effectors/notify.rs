@@ -1,0 +1,55 @@
+//! Notify: tell people, in the log and by a generic webhook.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use backon::{ExponentialBuilder, Retryable};
+use serde_json::json;
+
+use crate::model::incident::Incident;
+use crate::model::plan::Outcome;
+
+/// Tells people.
+#[derive(Clone, Debug, Default)]
+pub struct Notifier {
+    webhook: Option<(reqwest::Client, String)>,
+}
+
+impl Notifier {
+    /// A notifier that writes to the log, and posts to the URL where one is given.
+    ///
+    /// # Errors
+    /// The client could not be made.
+    pub fn new(url: Option<String>) -> anyhow::Result<Self> {
+        let Some(url) = url else { return Ok(Self::default()) };
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_secs(5))
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .context("the client for the notification webhook could not be made")?;
+        Ok(Self { webhook: Some((client, url)) })
+    }
+
+    /// Tells people about an incident. The payload is the incident with a `sentence`.
+    pub async fn notify(&self, sentence: &str, incident: &Incident) -> Outcome {
+        tracing::info!(incident = %incident.id, phase = %incident.phase, sentence, "people notified");
+        let Some((client, url)) = &self.webhook else {
+            return Outcome::Done { detail: "written to the log".to_owned() };
+        };
+        let mut payload = serde_json::to_value(incident).unwrap_or_else(|_| json!({}));
+        if let Some(map) = payload.as_object_mut() {
+            map.insert("sentence".to_owned(), json!(sentence));
+        }
+        let post = || async {
+            let answer = client.post(url).json(&payload).send().await.map_err(reqwest::Error::without_url)?;
+            answer.error_for_status().map(|_| ()).map_err(reqwest::Error::without_url)
+        };
+        // Four tries over some seconds; the incident keeps what came of it.
+        let policy = ExponentialBuilder::default().with_min_delay(Duration::from_millis(500)).with_max_times(3);
+        match post.retry(policy).await {
+            Ok(()) => Outcome::Done { detail: "delivered to the webhook".to_owned() },
+            // The URL may hold a secret and is left out of every message.
+            Err(error) => Outcome::Failed { why: format!("the webhook did not take it: {error}") },
+        }
+    }
+}

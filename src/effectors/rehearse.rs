@@ -1,0 +1,48 @@
+//! Rehearse: the very patch as a server-side dry run, before a plan is shown to anybody.
+
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+
+use super::{Effectors, FIELD_MANAGER, Prepared, Specs};
+use crate::cluster::{VirtualService, limited, spec_diff};
+use crate::model::action::Action;
+use crate::model::plan::{Plan, Rehearsal};
+
+impl Effectors {
+    /// Dry-runs the writing step of the plan.
+    pub async fn rehearse(&self, plan: &Plan, specs: &Specs) -> Rehearsal {
+        let writing = plan.steps.iter().find(|step| step.target().is_some());
+        let Some(step @ Action::RollbackRoute { target, .. }) = writing else {
+            return Rehearsal::Accepted { diff: String::new() };
+        };
+        let (body, route, wanted) = match self.prepare(step, specs).await {
+            Ok(Prepared::Patch { body, route, wanted }) => (body, route, wanted),
+            Ok(Prepared::AlreadyDone) => return Rehearsal::Accepted { diff: String::new() },
+            Ok(Prepared::Stale(why) | Prepared::Impossible(why)) => return Rehearsal::Refused { why },
+            Err(error) => return refused(&error, "get", &target.namespace, String::new()),
+        };
+        let diff = spec_diff(&route.spec, &wanted);
+        let api: Api<VirtualService> = Api::namespaced(self.cluster.client.clone(), &target.namespace);
+        let params = PatchParams { dry_run: true, field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        match limited(api.patch(&target.name, &params, &Patch::Merge(&body))).await {
+            Ok(_) => Rehearsal::Accepted { diff },
+            Err(error) => refused(&error, "patch", &target.namespace, diff),
+        }
+    }
+}
+
+fn refused(error: &kube::Error, verb: &str, namespace: &str, diff: String) -> Rehearsal {
+    match error {
+        kube::Error::Api(status) if status.is_forbidden() => Rehearsal::Forbidden {
+            verb: verb.to_owned(),
+            resource: "virtualservices.networking.istio.io".to_owned(),
+            namespace: namespace.to_owned(),
+            diff,
+        },
+        // 5xx and 429 say nothing about the patch; everything else the server said about it.
+        kube::Error::Api(status) if status.code < 500 && status.code != 429 => {
+            Rehearsal::Refused { why: status.message.clone() }
+        }
+        other => Rehearsal::Unreadable { why: other.to_string() },
+    }
+}

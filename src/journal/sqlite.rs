@@ -1,0 +1,225 @@
+//! The journal on SQLite: WAL, `synchronous=FULL`, one writer, one transaction per batch.
+
+use std::fs::{self, File};
+use std::ops::ControlFlow;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use ring::rand::{SecureRandom, SystemRandom};
+use ring::signature::Ed25519KeyPair;
+use rusqlite::{Connection, ErrorCode, Transaction, params};
+
+use super::key;
+use super::rows::{self, Checkpoint, Sealed, seq_to_sql};
+use super::{AppendError, Head, Journal, JournalError};
+use crate::model::digest::{Digest, canonical};
+use crate::model::record::{Draft, Record};
+
+/// Records between two checkpoints: a signature costs 20 µs, a lost tail at most this many records.
+const CHECKPOINT_EVERY: u64 = 64;
+
+/// How to open a journal.
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// Id of a new journal; random where none is given.
+    pub id: Option<String>,
+    /// Signing key; made beside the journal where none is given.
+    pub key_file: Option<PathBuf>,
+}
+
+/// A journal in one SQLite file.
+pub struct SqliteJournal {
+    db: Connection,
+    id: String,
+    head: Head,
+    key: Ed25519KeyPair,
+    last_checkpoint: (u64, Digest),
+    /// Held as long as the journal is open, so that a second process refuses to start.
+    _lock: File,
+}
+
+impl SqliteJournal {
+    /// Opens or creates the journal.
+    ///
+    /// # Errors
+    /// The file cannot be created or read, or another process has it open.
+    pub fn open(path: &Path, options: &OpenOptions) -> Result<Self, JournalError> {
+        let failed = |what: &str, error: &dyn std::fmt::Display| {
+            JournalError(format!("{what} {}: {error}", path.display()))
+        };
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            fs::create_dir_all(folder).map_err(|error| failed("could not make the folder of", &error))?;
+        }
+        let mut name = path.as_os_str().to_owned();
+        name.push(".lock");
+        let lock = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&name);
+        let lock = lock.map_err(|error| failed("could not lock", &error))?;
+        lock.try_lock().map_err(|_| {
+            failed("another meshmend process writes to", &"stop it first, or give this one another journal")
+        })?;
+        if !path.exists() {
+            key::write_private(path, b"")?;
+        }
+        let db = Connection::open(path)?;
+        db.pragma_update(None, "journal_mode", "WAL")?;
+        db.pragma_update(None, "synchronous", "FULL")?;
+        db.execute_batch(rows::SCHEMA)?;
+        let id = match rows::meta(&db, "id")? {
+            Some(id) => id,
+            None => {
+                let id = options.id.clone().map_or_else(random_id, Ok)?;
+                db.execute("INSERT INTO meta (key, value) VALUES ('id', ?1)", [&id])?;
+                id
+            }
+        };
+        let key = key::open(path, options.key_file.as_deref())?;
+        let head = rows::head(&db)?;
+        let last_checkpoint = last_checkpoint(&db)?;
+        Ok(Self { db, id, head, key, last_checkpoint, _lock: lock })
+    }
+
+    /// Signs the head and folds the write-ahead log into the file.
+    ///
+    /// # Errors
+    /// The disk refused; what was appended is durable all the same.
+    pub fn close(mut self, at: jiff::Timestamp) -> Result<(), JournalError> {
+        if self.last_checkpoint.0 < self.head.seq {
+            let head = self.head;
+            let tx = self.db.transaction()?;
+            checkpoint(&tx, &self.id, &self.key, self.last_checkpoint.1, &head, at, None)?;
+            tx.commit()?;
+        }
+        self.db.pragma_update(None, "wal_checkpoint", "TRUNCATE").or_else(|error| match error {
+            rusqlite::Error::ExecuteReturnedResults => Ok(()),
+            other => Err(other),
+        })?;
+        Ok(())
+    }
+
+    fn write(&mut self, batch: &[Draft], snapshot: Option<&[u8]>) -> Result<(Head, (u64, Digest)), AppendError> {
+        let mut head = self.head;
+        let mut last = self.last_checkpoint;
+        let tx = self.db.transaction().map_err(|error| refused(&error))?;
+        for draft in batch {
+            let sealed = rows::seal(&head, draft).map_err(AppendError::NotDurable)?;
+            insert(&tx, &sealed, draft).map_err(|error| refused(&error))?;
+            head = Head { seq: sealed.record.seq, hash: sealed.hash };
+        }
+        if snapshot.is_some() || head.seq >= last.0 + CHECKPOINT_EVERY {
+            let at = batch.last().map_or(jiff::Timestamp::UNIX_EPOCH, |draft| draft.event.at);
+            let digest = checkpoint(&tx, &self.id, &self.key, last.1, &head, at, snapshot);
+            last = (head.seq, digest.map_err(|error| refused(&error))?);
+        }
+        tx.commit().map_err(|error| refused(&error))?;
+        Ok((head, last))
+    }
+}
+
+impl Journal for SqliteJournal {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn head(&self) -> Head {
+        self.head
+    }
+
+    fn append(&mut self, expected: &Head, batch: &[Draft], snapshot: Option<&[u8]>) -> Result<Head, AppendError> {
+        if *expected != self.head {
+            return Err(AppendError::Conflict { expected: *expected, found: self.head });
+        }
+        (self.head, self.last_checkpoint) = self.write(batch, snapshot)?;
+        Ok(self.head)
+    }
+
+    fn blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, JournalError> {
+        rows::blob(&self.db, digest)
+    }
+
+    fn snapshot(&self) -> Result<Option<(u64, Vec<u8>)>, JournalError> {
+        rows::snapshot(&self.db)
+    }
+
+    fn read(&self, from: u64, visit: &mut dyn FnMut(Record) -> ControlFlow<()>) -> Result<(), JournalError> {
+        rows::read(&self.db, from, &mut |record, _| visit(record))
+    }
+}
+
+fn insert(tx: &Transaction<'_>, sealed: &Sealed, draft: &Draft) -> Result<(), rusqlite::Error> {
+    let record = &sealed.record;
+    tx.prepare_cached(
+        "INSERT INTO records (seq, hash, prev, at, kind, incident, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?
+    .execute(params![
+        seq_to_sql(record.seq),
+        sealed.hash.as_bytes().as_slice(),
+        record.prev.as_bytes().as_slice(),
+        record.at.to_string(),
+        record.kind,
+        record.incident,
+        sealed.body,
+    ])?;
+    for blob in &draft.blobs {
+        tx.prepare_cached("INSERT OR IGNORE INTO blobs (digest, bytes) VALUES (?1, ?2)")?
+            .execute(params![blob.digest.as_bytes().as_slice(), blob.bytes])?;
+    }
+    Ok(())
+}
+
+fn checkpoint(
+    tx: &Transaction<'_>,
+    id: &str,
+    key: &Ed25519KeyPair,
+    prev: Digest,
+    head: &Head,
+    at: jiff::Timestamp,
+    snapshot: Option<&[u8]>,
+) -> Result<Digest, rusqlite::Error> {
+    let signed = Checkpoint {
+        journal: id.to_owned(),
+        seq: head.seq,
+        head: head.hash,
+        at,
+        prev,
+        snapshot: snapshot.map(Digest::of_bytes),
+    };
+    let body = canonical(&serde_json::to_value(&signed).unwrap_or_default());
+    let signature = key.sign(&body);
+    tx.prepare_cached("INSERT OR REPLACE INTO checkpoints (seq, body, signature) VALUES (?1, ?2, ?3)")?
+        .execute(params![seq_to_sql(head.seq), body, signature.as_ref()])?;
+    if let Some(bytes) = snapshot {
+        // One is enough: older ones would only be slower ways to the same state.
+        tx.execute("DELETE FROM snapshots", [])?;
+        tx.execute("INSERT INTO snapshots (seq, bytes) VALUES (?1, ?2)", params![seq_to_sql(head.seq), bytes])?;
+    }
+    Ok(Digest::of_bytes(&body))
+}
+
+fn last_checkpoint(db: &Connection) -> Result<(u64, Digest), JournalError> {
+    let mut statement = db.prepare("SELECT seq, body FROM checkpoints ORDER BY seq DESC LIMIT 1")?;
+    let mut rows = statement.query([])?;
+    let Some(row) = rows.next()? else { return Ok((0, Digest::ZERO)) };
+    let (seq, body): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
+    Ok((rows::seq_of_sql(seq), Digest::of_bytes(&body)))
+}
+
+/// Whether a failed append left nothing behind, or nobody knows: after a failed fsync the kernel may have
+/// dropped the pages, and trying again would report a success that is none.
+fn refused(error: &rusqlite::Error) -> AppendError {
+    let code = error.sqlite_error().map_or(0, |error| error.extended_code);
+    if code == rusqlite::ffi::SQLITE_IOERR_FSYNC || code == rusqlite::ffi::SQLITE_IOERR_DIR_FSYNC {
+        return AppendError::Fatal(error.to_string());
+    }
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => AppendError::NotDurable(format!("the disk is full ({error}); make room")),
+        _ => AppendError::NotDurable(error.to_string()),
+    }
+}
+
+/// Six characters that are easy to read aloud, so that ids of two journals differ.
+fn random_id() -> Result<String, JournalError> {
+    const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let mut bytes = [0_u8; 6];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| JournalError("the system gave no random bytes".to_owned()))?;
+    Ok(bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect())
+}

@@ -1,0 +1,225 @@
+//! Prometheus: instant queries over any HTTP service, a socket or the simulated cluster in process.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use http::{Request, Response};
+use serde::Deserialize;
+use tower::{BoxError, ServiceExt};
+
+/// An HTTP client as a service: that of a socket, or a router in process.
+pub type Http = tower::util::BoxCloneSyncService<Request<Bytes>, Response<Bytes>, BoxError>;
+
+/// Prometheus answers instant queries of ours in milliseconds; what takes longer is as good as away.
+const TIME_LIMIT: Duration = Duration::from_secs(10);
+/// An answer holds one line per host; this is a hundred thousand of them.
+const MAX_BODY: usize = 16 << 20;
+
+/// How to reach Prometheus.
+#[derive(Clone, Debug, Default)]
+pub struct Address {
+    /// Base URL.
+    pub url: String,
+    /// File with a bearer token.
+    pub token_file: Option<PathBuf>,
+    /// File with the CA certificate.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// A reader of instant queries.
+#[derive(Clone, Debug)]
+pub struct Prometheus {
+    http: Http,
+    base: String,
+    token_file: Option<PathBuf>,
+}
+
+/// Requests to one host within the window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Counts {
+    /// All of them.
+    pub samples: f64,
+    /// The bad ones among them.
+    pub bad: f64,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    status: String,
+    #[serde(default)]
+    data: Option<Data>,
+    #[serde(default)]
+    error: String,
+    #[serde(default)]
+    warnings: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Data {
+    result_type: String,
+    result: Vec<Series>,
+}
+
+#[derive(Deserialize)]
+struct Series {
+    metric: BTreeMap<String, String>,
+    value: (f64, String),
+}
+
+impl Prometheus {
+    /// A reader over a socket.
+    ///
+    /// # Errors
+    /// The address or the CA file is wrong.
+    pub fn connect(address: &Address) -> anyhow::Result<Self> {
+        let mut builder = reqwest::Client::builder().timeout(TIME_LIMIT).redirect(reqwest::redirect::Policy::none());
+        if let Some(path) = &address.ca_file {
+            let pem = std::fs::read(path).with_context(|| format!("cannot read caFile {}", path.display()))?;
+            let ca = reqwest::Certificate::from_pem(&pem)
+                .with_context(|| format!("caFile {} is not a PEM certificate", path.display()))?;
+            builder = builder.tls_certs_only([ca]);
+        }
+        let client = builder.build().context("the client for Prometheus could not be made")?;
+        let http = tower::service_fn(move |request: Request<Bytes>| {
+            let client = client.clone();
+            async move {
+                let request = reqwest::Request::try_from(request)?;
+                let mut answer = client.execute(request).await?;
+                let status = answer.status();
+                let mut body = Vec::new();
+                while let Some(chunk) = answer.chunk().await? {
+                    if body.len() + chunk.len() > MAX_BODY {
+                        return Err::<_, BoxError>(format!("the answer is longer than {MAX_BODY} bytes").into());
+                    }
+                    body.extend_from_slice(&chunk);
+                }
+                Ok(Response::builder().status(status).body(Bytes::from(body))?)
+            }
+        });
+        let base = address.url.trim_end_matches('/').to_owned();
+        Ok(Self { http: Http::new(http), base, token_file: address.token_file.clone() })
+    }
+
+    /// A reader over a service in process.
+    #[must_use]
+    pub fn over(http: Http) -> Self {
+        Self { http, base: "http://prometheus".to_owned(), token_file: None }
+    }
+
+    /// Counts by `destination_service`, from the two queries of an indicator. A host that is absent had no
+    /// samples: nothing is known about it. A host with samples and no bad ones had zero bad ones.
+    ///
+    /// # Errors
+    /// What went wrong; warnings and values that are not finite count as errors, because half an answer
+    /// could heal the wrong thing.
+    pub async fn counts(&self, samples: &str, bad: &str) -> Result<BTreeMap<String, Counts>, String> {
+        let (samples, bad) = futures::join!(self.query(samples), self.query(bad));
+        let (samples, bad) = (samples?, bad?);
+        Ok(samples
+            .into_iter()
+            .map(|(host, samples)| {
+                let bad = bad.get(&host).copied().unwrap_or(0.0);
+                (host, Counts { samples, bad })
+            })
+            .collect())
+    }
+
+    async fn query(&self, promql: &str) -> Result<BTreeMap<String, f64>, String> {
+        let call = async {
+            let request = self.request(promql)?;
+            self.http.clone().oneshot(request).await.map_err(|error| chain(error.as_ref()))
+        };
+        let answer = tokio::time::timeout(TIME_LIMIT, call).await;
+        let answer = answer.map_err(|_| format!("Prometheus did not answer within {} s", TIME_LIMIT.as_secs()))??;
+        let status = answer.status();
+        read(answer.body()).map_err(|why| {
+            if status.is_success() { format!("Prometheus: {why}") } else { format!("Prometheus answered {status}: {why}") }
+        })
+    }
+
+    fn request(&self, promql: &str) -> Result<Request<Bytes>, String> {
+        let form: String = promql.bytes().fold("query=".to_owned(), |mut form, byte| {
+            if byte.is_ascii_alphanumeric() {
+                form.push(char::from(byte));
+            } else {
+                form.push_str(&format!("%{byte:02X}"));
+            }
+            form
+        });
+        let mut request = Request::post(format!("{}/api/v1/query", self.base))
+            .header("content-type", "application/x-www-form-urlencoded");
+        if let Some(path) = &self.token_file {
+            let token = std::fs::read_to_string(path)
+                .map_err(|error| format!("cannot read tokenFile {}: {error}", path.display()))?;
+            request = request.header("authorization", format!("Bearer {}", token.trim()));
+        }
+        request.body(Bytes::from(form)).map_err(|error| format!("the URL of Prometheus is wrong: {error}"))
+    }
+}
+
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(&format!(": {inner}"));
+        source = inner.source();
+    }
+    text
+}
+
+fn read(body: &[u8]) -> Result<BTreeMap<String, f64>, String> {
+    let answer: Answer = serde_json::from_slice(body).map_err(|error| format!("unexpected answer: {error}"))?;
+    if answer.status != "success" {
+        return Err(answer.error);
+    }
+    if let Some(warning) = answer.warnings.first() {
+        return Err(format!("the answer may be partial: {warning}"));
+    }
+    let data = answer.data.ok_or("the answer holds no data")?;
+    if data.result_type != "vector" {
+        return Err(format!("a vector is expected, not a {}", data.result_type));
+    }
+    let mut values = BTreeMap::new();
+    for series in data.result {
+        let Some(host) = series.metric.get("destination_service") else {
+            return Err("a series has no label destination_service".to_owned());
+        };
+        let value: f64 = series.value.1.parse().map_err(|_| format!("{:?} is not a number", series.value.1))?;
+        if !value.is_finite() || value < 0.0 {
+            return Err(format!("the value for {host} is {value}"));
+        }
+        if values.insert(host.clone(), value).is_some() {
+            return Err(format!("two series for {host}"));
+        }
+    }
+    Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read;
+
+    #[test]
+    fn only_whole_answers_with_finite_values_count() {
+        let vector = |value: &str| {
+            format!(r#"{{"status":"success","data":{{"resultType":"vector","result":[{{"metric":{{"destination_service":"a"}},"value":[1,"{value}"]}}]}}}}"#)
+        };
+        assert_eq!(read(vector("3").as_bytes()).unwrap().get("a"), Some(&3.0));
+        for bad in [
+            vector("NaN"),
+            vector("+Inf"),
+            vector("-1"),
+            r#"{"status":"error","error":"timed out"}"#.to_owned(),
+            r#"{"status":"success","warnings":["partial"],"data":{"resultType":"vector","result":[]}}"#.to_owned(),
+            r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#.to_owned(),
+            "<html>".to_owned(),
+        ] {
+            // Mutation: reading NaN as 0 would make an ill route look healthy.
+            assert!(read(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+}
