@@ -4,8 +4,8 @@
 //! bytes; checkpoints sign the chain's head and the digest of a snapshot; documents (specs, rule files)
 //! are stored by their content hash. Nothing leaves the process before its record is durable.
 
-pub mod memory;
 mod key;
+pub mod memory;
 mod reader;
 mod rows;
 mod sqlite;
@@ -77,7 +77,12 @@ pub trait Journal: Send {
     ///
     /// # Errors
     /// See [`AppendError`]; unless it is fatal, nothing of the batch was stored.
-    fn append(&mut self, expected: &Head, batch: &[Draft], snapshot: Option<&[u8]>) -> Result<Head, AppendError>;
+    fn append(
+        &mut self,
+        expected: &Head,
+        batch: &[Draft],
+        snapshot: Option<&[u8]>,
+    ) -> Result<Head, AppendError>;
     /// A document by its hash.
     ///
     /// # Errors

@@ -34,7 +34,9 @@ pub async fn connect(access: &Access) -> anyhow::Result<Client> {
                 .await
                 .with_context(|| format!("the kubeconfig {} cannot be used", path.display()))?
         }
-        (None, Some(_)) => Config::from_kubeconfig(&options).await.context("the kubeconfig cannot be used")?,
+        (None, Some(_)) => {
+            Config::from_kubeconfig(&options).await.context("the kubeconfig cannot be used")?
+        }
         (None, None) => Config::infer().await.context(
             "no cluster is configured: give --kubeconfig FILE, set KUBECONFIG, or run inside a pod",
         )?,

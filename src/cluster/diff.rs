@@ -11,7 +11,11 @@ use crate::model::digest::Digest;
 pub fn spec_diff(before: &Value, after: &Value) -> String {
     let text = |value: &Value| serde_saphyr::to_string(&redact(value, Place::Open)).unwrap_or_default();
     let (before, after) = (text(before), text(after));
-    TextDiff::from_lines(&before, &after).unified_diff().context_radius(3).header("in force", "restored").to_string()
+    TextDiff::from_lines(&before, &after)
+        .unified_diff()
+        .context_radius(3)
+        .header("in force", "restored")
+        .to_string()
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,9 +49,7 @@ mod tests {
 
     #[test]
     fn header_values_are_hidden_and_changes_seen() {
-        let spec = |weight: u32, token: &str| {
-            json!({"http": [{"headers": {"request": {"set": {"x-token": token}}}, "route": [{"weight": weight}]}]})
-        };
+        let spec = |weight: u32, token: &str| json!({"http": [{"headers": {"request": {"set": {"x-token": token}}}, "route": [{"weight": weight}]}]});
         let diff = spec_diff(&spec(60, "secret-1"), &spec(10, "secret-2"));
         assert!(diff.contains("weight: 10") && !diff.contains("secret"), "{diff}");
         assert_eq!(diff.matches("<hidden").count(), 2);

@@ -70,7 +70,8 @@ impl Cluster {
         };
         let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), namespace);
         let params = ListParams::default().labels(&format!("kubernetes.io/service-name={name}"));
-        let slices = limited(slices.list(&params)).await.map_err(|error| format!("endpoints of {name}: {error}"))?;
+        let slices =
+            limited(slices.list(&params)).await.map_err(|error| format!("endpoints of {name}: {error}"))?;
         if slices.items.is_empty() {
             return Ok((false, 0));
         }
@@ -85,7 +86,11 @@ impl Cluster {
         Ok((true, u32::try_from(chosen).unwrap_or(u32::MAX)))
     }
 
-    async fn pods(&self, namespace: &str, labels: &BTreeMap<String, String>) -> Result<BTreeSet<String>, String> {
+    async fn pods(
+        &self,
+        namespace: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<BTreeSet<String>, String> {
         let selector: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let params = ListParams::default().labels(&selector.join(","));

@@ -95,9 +95,18 @@ mod tests {
             (json!({"annotations": {"argocd.argoproj.io/tracking-id": "x"}}), ManagedBy::Argocd),
             (json!({"labels": {"kustomize.toolkit.fluxcd.io/name": "x"}}), ManagedBy::Flux),
             (json!({"labels": {"app.kubernetes.io/managed-by": "Helm"}}), ManagedBy::Helm),
-            (json!({"ownerReferences": [{"apiVersion": "flagger.app/v1beta1", "kind": "Canary", "name": "c", "uid": "1"}]}), ManagedBy::Flagger),
-            (json!({"managedFields": [{"manager": "rollouts-controller"}], "labels": {"argocd.argoproj.io/instance": "x"}}), ManagedBy::Rollouts),
-            (json!({"ownerReferences": [{"apiVersion": "v1", "kind": "Thing", "name": "c", "uid": "1"}]}), ManagedBy::Other),
+            (
+                json!({"ownerReferences": [{"apiVersion": "flagger.app/v1beta1", "kind": "Canary", "name": "c", "uid": "1"}]}),
+                ManagedBy::Flagger,
+            ),
+            (
+                json!({"managedFields": [{"manager": "rollouts-controller"}], "labels": {"argocd.argoproj.io/instance": "x"}}),
+                ManagedBy::Rollouts,
+            ),
+            (
+                json!({"ownerReferences": [{"apiVersion": "v1", "kind": "Thing", "name": "c", "uid": "1"}]}),
+                ManagedBy::Other,
+            ),
         ] {
             assert_eq!(managed_by(&meta(value.clone())), tool, "{value}");
         }

@@ -61,7 +61,8 @@ pub(super) fn subset(rules: &[Rule], client: &str, host: &str, subset: &str) -> 
     for namespace in [client, service, "istio-system"] {
         let fitting: Vec<&Rule> =
             rules.iter().filter(|rule| rule.namespace == namespace && rule.covers(host)).collect();
-        let Some(longest) = fitting.iter().map(|rule| (!rule.host.starts_with('*'), rule.host.len())).max() else {
+        let Some(longest) = fitting.iter().map(|rule| (!rule.host.starts_with('*'), rule.host.len())).max()
+        else {
             continue;
         };
         let mut best: Vec<&Rule> = fitting

@@ -30,7 +30,10 @@ pub enum Seen {
 impl Cluster {
     /// The watches, to be run until the process ends. A watch that breaks is taken up again with growing
     /// pauses; one that is too old (410) starts over with a list.
-    pub fn watches(self: &Arc<Self>, out: &mpsc::Sender<Seen>) -> Vec<impl Future<Output = ()> + Send + use<>> {
+    pub fn watches(
+        self: &Arc<Self>,
+        out: &mpsc::Sender<Seen>,
+    ) -> Vec<impl Future<Output = ()> + Send + use<>> {
         let all = self.namespaces.iter().any(|namespace| namespace == "*");
         let scopes: Vec<Option<String>> =
             if all { vec![None] } else { self.namespaces.iter().cloned().map(Some).collect() };
@@ -108,7 +111,8 @@ impl Cluster {
     async fn drop_unlisted(&self, scope: Option<&str>, listed: &BTreeSet<Subject>, out: &mpsc::Sender<Seen>) {
         let gone: Vec<Subject> = {
             let stores = self.stores();
-            let ours = stores.routes.keys().filter(|s| scope.is_none_or(|namespace| s.namespace == namespace));
+            let ours =
+                stores.routes.keys().filter(|s| scope.is_none_or(|namespace| s.namespace == namespace));
             ours.filter(|subject| !listed.contains(*subject)).cloned().collect()
         };
         for subject in gone {

@@ -65,7 +65,10 @@ fn written_as_wanted(written: &VirtualService, execute: &Execute) -> Outcome {
             Outcome::Done { detail: format!("revision {} restored", to.short()) }
         }
         _ => Outcome::Failed {
-            why: format!("the server made revision {} of what was sent: something mutates the object", found.short()),
+            why: format!(
+                "the server made revision {} of what was sent: something mutates the object",
+                found.short()
+            ),
         },
     }
 }
@@ -77,7 +80,10 @@ fn failed(error: &kube::Error) -> Outcome {
             Outcome::Stale { why: status.message.clone() }
         }
         kube::Error::Api(status) if status.is_forbidden() => Outcome::Failed {
-            why: format!("a right is missing (patch virtualservices.networking.istio.io): {}", status.message),
+            why: format!(
+                "a right is missing (patch virtualservices.networking.istio.io): {}",
+                status.message
+            ),
         },
         kube::Error::Api(status) if status.code < 500 => Outcome::Failed { why: status.message.clone() },
         other => Outcome::Unknown { why: other.to_string() },

@@ -45,7 +45,8 @@ impl Notifier {
             answer.error_for_status().map(|_| ()).map_err(reqwest::Error::without_url)
         };
         // Four tries over some seconds; the incident keeps what came of it.
-        let policy = ExponentialBuilder::default().with_min_delay(Duration::from_millis(500)).with_max_times(3);
+        let policy =
+            ExponentialBuilder::default().with_min_delay(Duration::from_millis(500)).with_max_times(3);
         match post.retry(policy).await {
             Ok(()) => Outcome::Done { detail: "delivered to the webhook".to_owned() },
             // The URL may hold a secret and is left out of every message.

@@ -23,7 +23,11 @@ impl Effectors {
         };
         let diff = spec_diff(&route.spec, &wanted);
         let api: Api<VirtualService> = Api::namespaced(self.cluster.client.clone(), &target.namespace);
-        let params = PatchParams { dry_run: true, field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let params = PatchParams {
+            dry_run: true,
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
         match limited(api.patch(&target.name, &params, &Patch::Merge(&body))).await {
             Ok(_) => Rehearsal::Accepted { diff },
             Err(error) => refused(&error, "patch", &target.namespace, diff),

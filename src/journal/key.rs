@@ -52,7 +52,9 @@ pub(super) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), JournalErro
         .mode(0o600)
         .open(path)
         .map_err(|error| failed("could not create", path, error))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|error| failed("could not write", path, error))
+    file.write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .map_err(|error| failed("could not write", path, error))
 }
 
 /// Reads a public key: 64 hex digits.

@@ -47,7 +47,12 @@ impl Journal for MemoryJournal {
         self.head.unwrap_or(Head::EMPTY)
     }
 
-    fn append(&mut self, expected: &Head, batch: &[Draft], snapshot: Option<&[u8]>) -> Result<Head, AppendError> {
+    fn append(
+        &mut self,
+        expected: &Head,
+        batch: &[Draft],
+        snapshot: Option<&[u8]>,
+    ) -> Result<Head, AppendError> {
         if *expected != self.head() {
             return Err(AppendError::Conflict { expected: *expected, found: self.head() });
         }

@@ -28,7 +28,8 @@ impl Reader {
         let mut wal = path.as_os_str().to_owned();
         wal.push("-wal");
         let live = std::fs::metadata(&wal).is_ok_and(|meta| meta.len() > 0);
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let flags =
+            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         // A closed journal may lie on a read-only disk, where SQLite could not make its index of the log.
         let mode = if live { "mode=ro" } else { "mode=ro&immutable=1" };
         let name = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");

@@ -78,8 +78,9 @@ pub(super) fn head(db: &Connection) -> Result<Head, JournalError> {
         .query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)))
         .optional()?;
     let Some((seq, hash)) = row else { return Ok(Head::EMPTY) };
-    let hash = Digest::from_slice(&hash)
-        .ok_or_else(|| JournalError(format!("record {seq}: its hash has a wrong length; run meshmend audit verify")))?;
+    let hash = Digest::from_slice(&hash).ok_or_else(|| {
+        JournalError(format!("record {seq}: its hash has a wrong length; run meshmend audit verify"))
+    })?;
     Ok(Head { seq: seq_of_sql(seq), hash })
 }
 
@@ -109,7 +110,9 @@ pub(super) fn snapshot(db: &Connection) -> Result<Option<(u64, Vec<u8>)>, Journa
         "SELECT s.seq, s.bytes, c.body FROM snapshots s JOIN checkpoints c ON c.seq = s.seq ORDER BY s.seq DESC LIMIT 1",
     )?;
     let row = statement
-        .query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, Vec<u8>>(2)?)))
+        .query_row([], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, Vec<u8>>(2)?))
+        })
         .optional()?;
     Ok(row.and_then(|(seq, bytes, body)| {
         let checkpoint: Checkpoint = serde_json::from_slice(&body).ok()?;

@@ -96,7 +96,11 @@ impl SqliteJournal {
         Ok(())
     }
 
-    fn write(&mut self, batch: &[Draft], snapshot: Option<&[u8]>) -> Result<(Head, (u64, Digest)), AppendError> {
+    fn write(
+        &mut self,
+        batch: &[Draft],
+        snapshot: Option<&[u8]>,
+    ) -> Result<(Head, (u64, Digest)), AppendError> {
         let mut head = self.head;
         let mut last = self.last_checkpoint;
         let tx = self.db.transaction().map_err(|error| refused(&error))?;
@@ -124,7 +128,12 @@ impl Journal for SqliteJournal {
         self.head
     }
 
-    fn append(&mut self, expected: &Head, batch: &[Draft], snapshot: Option<&[u8]>) -> Result<Head, AppendError> {
+    fn append(
+        &mut self,
+        expected: &Head,
+        batch: &[Draft],
+        snapshot: Option<&[u8]>,
+    ) -> Result<Head, AppendError> {
         if *expected != self.head {
             return Err(AppendError::Conflict { expected: *expected, found: self.head });
         }
@@ -190,7 +199,10 @@ fn checkpoint(
     if let Some(bytes) = snapshot {
         // One is enough: older ones would only be slower ways to the same state.
         tx.execute("DELETE FROM snapshots", [])?;
-        tx.execute("INSERT INTO snapshots (seq, bytes) VALUES (?1, ?2)", params![seq_to_sql(head.seq), bytes])?;
+        tx.execute(
+            "INSERT INTO snapshots (seq, bytes) VALUES (?1, ?2)",
+            params![seq_to_sql(head.seq), bytes],
+        )?;
     }
     Ok(Digest::of_bytes(&body))
 }
@@ -211,7 +223,9 @@ fn refused(error: &rusqlite::Error) -> AppendError {
         return AppendError::Fatal(error.to_string());
     }
     match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => AppendError::NotDurable(format!("the disk is full ({error}); make room")),
+        Some(ErrorCode::DiskFull) => {
+            AppendError::NotDurable(format!("the disk is full ({error}); make room"))
+        }
         _ => AppendError::NotDurable(error.to_string()),
     }
 }
@@ -220,6 +234,8 @@ fn refused(error: &rusqlite::Error) -> AppendError {
 fn random_id() -> Result<String, JournalError> {
     const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let mut bytes = [0_u8; 6];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| JournalError("the system gave no random bytes".to_owned()))?;
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| JournalError("the system gave no random bytes".to_owned()))?;
     Ok(bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect())
 }

@@ -190,7 +190,12 @@ fn documents(db: &Connection, seen: &Seen) -> Result<(), VerifyError> {
     }
 }
 
-fn checkpoints(db: &Connection, journal: &str, seen: &Seen, public: Option<&[u8]>) -> Result<u64, VerifyError> {
+fn checkpoints(
+    db: &Connection,
+    journal: &str,
+    seen: &Seen,
+    public: Option<&[u8]>,
+) -> Result<u64, VerifyError> {
     let mut statement = db.prepare("SELECT seq, body, signature FROM checkpoints ORDER BY seq")?;
     let mut rows = statement.query([])?;
     let mut prev = Digest::ZERO;

@@ -76,9 +76,11 @@ impl Prometheus {
     /// # Errors
     /// The address or the CA file is wrong.
     pub fn connect(address: &Address) -> anyhow::Result<Self> {
-        let mut builder = reqwest::Client::builder().timeout(TIME_LIMIT).redirect(reqwest::redirect::Policy::none());
+        let mut builder =
+            reqwest::Client::builder().timeout(TIME_LIMIT).redirect(reqwest::redirect::Policy::none());
         if let Some(path) = &address.ca_file {
-            let pem = std::fs::read(path).with_context(|| format!("cannot read caFile {}", path.display()))?;
+            let pem =
+                std::fs::read(path).with_context(|| format!("cannot read caFile {}", path.display()))?;
             let ca = reqwest::Certificate::from_pem(&pem)
                 .with_context(|| format!("caFile {} is not a PEM certificate", path.display()))?;
             builder = builder.tls_certs_only([ca]);
@@ -93,7 +95,9 @@ impl Prometheus {
                 let mut body = Vec::new();
                 while let Some(chunk) = answer.chunk().await? {
                     if body.len() + chunk.len() > MAX_BODY {
-                        return Err::<_, BoxError>(format!("the answer is longer than {MAX_BODY} bytes").into());
+                        return Err::<_, BoxError>(
+                            format!("the answer is longer than {MAX_BODY} bytes").into(),
+                        );
                     }
                     body.extend_from_slice(&chunk);
                 }
@@ -134,10 +138,15 @@ impl Prometheus {
             self.http.clone().oneshot(request).await.map_err(|error| chain(error.as_ref()))
         };
         let answer = tokio::time::timeout(TIME_LIMIT, call).await;
-        let answer = answer.map_err(|_| format!("Prometheus did not answer within {} s", TIME_LIMIT.as_secs()))??;
+        let answer =
+            answer.map_err(|_| format!("Prometheus did not answer within {} s", TIME_LIMIT.as_secs()))??;
         let status = answer.status();
         read(answer.body()).map_err(|why| {
-            if status.is_success() { format!("Prometheus: {why}") } else { format!("Prometheus answered {status}: {why}") }
+            if status.is_success() {
+                format!("Prometheus: {why}")
+            } else {
+                format!("Prometheus answered {status}: {why}")
+            }
         })
     }
 
@@ -172,7 +181,8 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 fn read(body: &[u8]) -> Result<BTreeMap<String, f64>, String> {
-    let answer: Answer = serde_json::from_slice(body).map_err(|error| format!("unexpected answer: {error}"))?;
+    let answer: Answer =
+        serde_json::from_slice(body).map_err(|error| format!("unexpected answer: {error}"))?;
     if answer.status != "success" {
         return Err(answer.error);
     }
@@ -188,7 +198,8 @@ fn read(body: &[u8]) -> Result<BTreeMap<String, f64>, String> {
         let Some(host) = series.metric.get("destination_service") else {
             return Err("a series has no label destination_service".to_owned());
         };
-        let value: f64 = series.value.1.parse().map_err(|_| format!("{:?} is not a number", series.value.1))?;
+        let value: f64 =
+            series.value.1.parse().map_err(|_| format!("{:?} is not a number", series.value.1))?;
         if !value.is_finite() || value < 0.0 {
             return Err(format!("the value for {host} is {value}"));
         }
@@ -206,7 +217,9 @@ mod tests {
     #[test]
     fn only_whole_answers_with_finite_values_count() {
         let vector = |value: &str| {
-            format!(r#"{{"status":"success","data":{{"resultType":"vector","result":[{{"metric":{{"destination_service":"a"}},"value":[1,"{value}"]}}]}}}}"#)
+            format!(
+                r#"{{"status":"success","data":{{"resultType":"vector","result":[{{"metric":{{"destination_service":"a"}},"value":[1,"{value}"]}}]}}}}"#
+            )
         };
         assert_eq!(read(vector("3").as_bytes()).unwrap().get("a"), Some(&3.0));
         for bad in [
@@ -214,7 +227,8 @@ mod tests {
             vector("+Inf"),
             vector("-1"),
             r#"{"status":"error","error":"timed out"}"#.to_owned(),
-            r#"{"status":"success","warnings":["partial"],"data":{"resultType":"vector","result":[]}}"#.to_owned(),
+            r#"{"status":"success","warnings":["partial"],"data":{"resultType":"vector","result":[]}}"#
+                .to_owned(),
             r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#.to_owned(),
             "<html>".to_owned(),
         ] {

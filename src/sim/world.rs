@@ -1,0 +1,127 @@
+//! The cluster of the simulation: a small shop.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::store::{Key, Store, Write};
+
+/// A service of the mesh.
+pub(super) struct Service {
+    pub(super) namespace: &'static str,
+    pub(super) name: &'static str,
+    /// Requests per second.
+    pub(super) rate: f64,
+    /// Subsets with the share of requests they fail, and their pods.
+    pub(super) subsets: &'static [(&'static str, f64, u32)],
+}
+
+/// The services. `v3` of cart is the build that must not get traffic.
+pub(super) const SERVICES: [Service; 5] = [
+    Service { namespace: "shop", name: "web", rate: 60.0, subsets: &[("v1", 0.001, 3)] },
+    Service {
+        namespace: "shop",
+        name: "cart",
+        rate: 25.0,
+        subsets: &[("v1", 0.001, 2), ("v2", 0.001, 2), ("v3", 0.92, 2)],
+    },
+    Service {
+        namespace: "shop",
+        name: "catalog",
+        rate: 40.0,
+        subsets: &[("v1", 0.0005, 2), ("v2", 0.002, 2)],
+    },
+    Service { namespace: "shop", name: "payment", rate: 6.0, subsets: &[("v1", 0.002, 2)] },
+    Service { namespace: "mail", name: "outbox", rate: 3.0, subsets: &[("v1", 0.001, 1)] },
+];
+
+pub(super) fn key(plural: &str, namespace: &str, name: &str) -> Key {
+    (plural.to_owned(), namespace.to_owned(), name.to_owned())
+}
+
+/// One HTTP rule that splits a service by weight.
+pub(super) fn split(host: &str, weights: &[(&str, u32)]) -> Value {
+    let route: Vec<Value> = weights
+        .iter()
+        .map(
+            |(subset, weight)| json!({ "destination": { "host": host, "subset": subset }, "weight": weight }),
+        )
+        .collect();
+    json!({ "name": "primary", "timeout": "5s", "route": route })
+}
+
+/// Makes the objects.
+pub(super) fn fill(store: &mut Store, at: Timestamp) {
+    let write = Write { manager: "kubectl", at, dry: false };
+    let mut create = |plural: &str, namespace: &str, name: &str, object: Value| {
+        let made = store.create(key(plural, namespace, name), object, &write);
+        debug_assert!(made.is_ok(), "each object of the world is made once");
+    };
+    for namespace in ["shop", "mail"] {
+        create("namespaces", "", namespace, json!({ "apiVersion": "v1", "kind": "Namespace" }));
+    }
+    for service in &SERVICES {
+        let (ns, name) = (service.namespace, service.name);
+        create(
+            "services",
+            ns,
+            name,
+            json!({ "apiVersion": "v1", "kind": "Service", "spec": { "selector": { "app": name } } }),
+        );
+        let mut endpoints = Vec::new();
+        for (version, _, pods) in service.subsets {
+            for index in 0..*pods {
+                let pod = format!("{name}-{version}-{index}");
+                create(
+                    "pods",
+                    ns,
+                    &pod,
+                    json!({
+                        "apiVersion": "v1", "kind": "Pod",
+                        "metadata": { "labels": { "app": name, "version": version } },
+                        "status": { "phase": "Running" },
+                    }),
+                );
+                endpoints.push(json!({
+                    "addresses": [format!("10.244.0.{}", endpoints.len() + 10)],
+                    "conditions": { "ready": true },
+                    "targetRef": { "kind": "Pod", "namespace": ns, "name": pod },
+                }));
+            }
+        }
+        create(
+            "endpointslices",
+            ns,
+            &format!("{name}-abcde"),
+            json!({
+                "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+                "metadata": { "labels": { "kubernetes.io/service-name": name } },
+                "endpoints": endpoints,
+            }),
+        );
+        let subsets: Vec<Value> = service
+            .subsets
+            .iter()
+            .map(|(version, _, _)| json!({ "name": version, "labels": { "version": version } }))
+            .collect();
+        create(
+            "destinationrules",
+            ns,
+            name,
+            json!({
+                "apiVersion": "networking.istio.io/v1", "kind": "DestinationRule",
+                "spec": { "host": name, "subsets": subsets },
+            }),
+        );
+        let weights: &[(&str, u32)] =
+            if service.subsets.len() > 1 { &[("v1", 90), ("v2", 10)] } else { &[("v1", 100)] };
+        create(
+            "virtualservices",
+            ns,
+            name,
+            json!({
+                "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
+                "spec": { "hosts": [name], "http": [split(name, weights)] },
+            }),
+        );
+    }
+}
