@@ -1,1 +1,87 @@
-//! To be written.
+//! The API: webhooks in, questions answered, votes taken; probes and metrics on a port of their own.
+
+mod alertmanager;
+mod auth;
+mod metrics;
+mod probes;
+mod routes;
+
+use futures::future::BoxFuture;
+use serde_json::Value;
+
+use crate::model::digest::Digest;
+use crate::model::event::Vote;
+use crate::model::incident::Incident;
+use crate::model::signal::Signal;
+use crate::model::subject::Subject;
+
+pub use alertmanager::{Alert, Notification};
+pub use auth::{Grant, Tokens};
+pub use metrics::Metrics;
+pub use probes::router as probes_router;
+pub use routes::router;
+
+/// Why a request was not done: a status, a stable code, and words for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// HTTP status.
+    pub status: u16,
+    /// Stable code.
+    pub code: &'static str,
+    /// What happened and what to do.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal.
+    #[must_use]
+    pub fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into() }
+    }
+}
+
+/// What the API asks of the agent behind it. Every answer is durable when it comes.
+pub trait Agent: Send + Sync + 'static {
+    /// Takes signals; answers with the incidents they belong to.
+    fn signals(&self, signals: Vec<Signal>, source: String) -> BoxFuture<'_, Result<Vec<String>, Refusal>>;
+    /// Takes a notification of Alertmanager; answers with the incidents it belongs to.
+    fn alerts(
+        &self,
+        notification: Notification,
+        source: String,
+    ) -> BoxFuture<'_, Result<Vec<String>, Refusal>>;
+    /// Takes a vote on a plan; answers with the incident after it.
+    fn vote(&self, ballot: Ballot) -> BoxFuture<'_, Result<Incident, Refusal>>;
+    /// Marks a revision good on a person's word; answers with its hash.
+    fn bless(
+        &self,
+        subject: Subject,
+        spec_hash: Option<Digest>,
+        by: String,
+    ) -> BoxFuture<'_, Result<Digest, Refusal>>;
+    /// Incidents in memory, oldest first.
+    fn incidents(&self) -> BoxFuture<'_, Result<Vec<Incident>, Refusal>>;
+    /// One incident.
+    fn incident(&self, id: String) -> BoxFuture<'_, Result<Option<Incident>, Refusal>>;
+    /// Routes with their revisions.
+    fn history(&self) -> BoxFuture<'_, Result<Value, Refusal>>;
+    /// Whether the loop turns.
+    fn live(&self) -> Result<(), String>;
+    /// Whether it can do its work.
+    fn ready(&self) -> Result<(), String>;
+}
+
+/// A vote as it arrives.
+#[derive(Clone, Debug)]
+pub struct Ballot {
+    /// On this incident.
+    pub incident: String,
+    /// On this plan.
+    pub plan: Digest,
+    /// Yes or no.
+    pub vote: Vote,
+    /// Words.
+    pub comment: String,
+    /// Token name of the voter.
+    pub by: String,
+}

@@ -1,1 +1,11 @@
-//! To be written.
+//! The composition root: everything is put together here and nowhere else.
+
+pub mod agent;
+pub mod board;
+pub mod demo;
+pub mod driver;
+pub mod intake;
+pub mod offline;
+pub mod outbox;
+pub mod run;
+mod screen;

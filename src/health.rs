@@ -1,1 +1,7 @@
-//! To be written.
+//! Health, purely: readings to levels, on edges to signals, and over time to proof of revisions.
+
+mod board;
+mod prover;
+
+pub use board::{Board, judge, probe};
+pub use prover::{InForce, Proven, Prover};

@@ -1,0 +1,31 @@
+//! `/livez`, `/readyz` and `/metrics`: open, on a port of their own.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use super::{Agent, Metrics};
+
+/// The probes of this agent.
+pub fn router(agent: Arc<dyn Agent>, metrics: Metrics) -> Router {
+    let live = get(|State(agent): State<Arc<dyn Agent>>| async move { answer(agent.live()) });
+    let ready = get(|State(agent): State<Arc<dyn Agent>>| async move { answer(agent.ready()) });
+    let text = get(move || async move {
+        (
+            [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")],
+            metrics.text(),
+        )
+    });
+    Router::new().route("/livez", live).route("/readyz", ready).route("/metrics", text).with_state(agent)
+}
+
+fn answer(found: Result<(), String>) -> Response {
+    match found {
+        Ok(()) => (StatusCode::OK, "ok\n").into_response(),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
+    }
+}

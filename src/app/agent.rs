@@ -1,0 +1,218 @@
+//! The agent as the API sees it: questions and wishes as inputs of the driver.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot};
+
+use super::board::Boards;
+use super::driver::{Input, Reply};
+use super::intake;
+use crate::api::{Agent, Ballot, Notification, Refusal};
+use crate::cluster::Cluster;
+use crate::engine::State;
+use crate::model::digest::Digest;
+use crate::model::event::{EventKind, Vote};
+use crate::model::history::{Proof, ProvenDestination, RevisionProven};
+use crate::model::incident::{Incident, IncidentId, Phase};
+use crate::model::reason::Reason;
+use crate::model::signal::Signal;
+use crate::model::subject::Subject;
+use crate::rules::Rules;
+
+/// The running agent.
+pub struct Running {
+    /// Watched stores.
+    pub cluster: Arc<Cluster>,
+    /// Measures.
+    pub boards: Arc<Boards>,
+    /// Rules.
+    pub rules: Arc<Rules>,
+    /// Results and people.
+    pub results: mpsc::UnboundedSender<Input>,
+    /// Sources.
+    pub sources: mpsc::Sender<Input>,
+    /// Set when the agent begins to shut down.
+    pub draining: Arc<AtomicBool>,
+}
+
+fn away() -> Refusal {
+    Refusal::new(503, "stopping", "the agent is shutting down; send it again")
+}
+
+impl Running {
+    /// Looks at the state between two turns.
+    async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&State) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let (answer, found) = oneshot::channel();
+        let look = Input::Look(Box::new(move |state| {
+            answer.send(look(state)).ok();
+        }));
+        self.results.send(look).map_err(|_| away())?;
+        found.await.map_err(|_| away())
+    }
+
+    async fn events(&self, events: Vec<EventKind>) -> Result<Vec<String>, Refusal> {
+        let (reply, durable) = oneshot::channel::<Reply>();
+        let input = Input::Events { events, blobs: Vec::new(), reply: Some(reply) };
+        self.sources.send(input).await.map_err(|_| away())?;
+        let taken = durable.await.map_err(|_| away())?;
+        taken.map_err(|why| Refusal::new(503, "not_durable", why))
+    }
+
+    async fn decide_vote(&self, ballot: Ballot) -> Result<Incident, Refusal> {
+        let id = IncidentId(ballot.incident.clone());
+        let (key, plan) = (id.clone(), ballot.plan);
+        let before = self.look(move |state| state.incidents.get(&key).cloned()).await?;
+        let before =
+            before.ok_or_else(|| Refusal::new(404, "not_found", format!("there is no incident {id}")))?;
+        let asked = before.approval.as_ref().filter(|_| before.phase == Phase::AwaitingApproval);
+        match asked {
+            None => {
+                let text = format!("{id} does not wait for an approval, it is {}", before.phase);
+                return Err(Refusal::new(409, "not_asked", text));
+            }
+            Some(asked) if asked.plan != plan => {
+                let text = format!("{id} asks about another plan by now: {}", asked.plan);
+                return Err(Refusal::new(409, "other_plan", text));
+            }
+            Some(_) => {}
+        }
+        let Ballot { vote, comment, by, .. } = ballot;
+        let event = EventKind::Voted { incident: id.clone(), plan, by: by.clone(), vote, comment };
+        let touched = self.events(vec![event]).await?;
+        let key = id.clone();
+        let after = self.look(move |state| state.incidents.get(&key).cloned()).await?.unwrap_or(before);
+        let counted = match vote {
+            Vote::Approve => after.reasons.iter().any(|t| t.reason == Reason::Approved { by: by.clone() }),
+            Vote::Deny => after.phase == Phase::Suppressed,
+        };
+        if touched.is_empty() || !counted {
+            return Err(Refusal::new(
+                409,
+                "too_late",
+                format!("the vote came too late: {id} is {}", after.phase),
+            ));
+        }
+        Ok(after)
+    }
+
+    async fn decide_bless(
+        &self,
+        subject: Subject,
+        hash: Option<Digest>,
+        by: String,
+    ) -> Result<Digest, Refusal> {
+        let key = subject.clone();
+        let known = self.look(move |state| state.routes.get(&key).cloned()).await?;
+        let unknown =
+            || Refusal::new(404, "not_found", format!("no revision of {subject} has been seen yet"));
+        let known = known.ok_or_else(unknown)?;
+        let spec_hash = hash.or(known.in_force).ok_or_else(unknown)?;
+        known.revision(&spec_hash).ok_or_else(unknown)?;
+        let destinations = self.blessed_destinations(&subject, &spec_hash).await?;
+        let revision = RevisionProven { subject, spec_hash, proof: Proof::Blessed { by }, destinations };
+        self.events(vec![EventKind::RevisionProven { revision }]).await?;
+        Ok(spec_hash)
+    }
+
+    /// Only where the blessed revision is in force can one look where it leads.
+    async fn blessed_destinations(
+        &self,
+        subject: &Subject,
+        hash: &Digest,
+    ) -> Result<Vec<ProvenDestination>, Refusal> {
+        let Some(route) = self.cluster.route(subject).filter(|route| route.spec_hash == *hash) else {
+            let text =
+                "only the revision in force can be blessed: put it in force first, or wait for traffic";
+            return Err(Refusal::new(409, "not_in_force", text));
+        };
+        let found = self.boards.proven_destinations(&route).await;
+        found.map_err(|why| {
+            Refusal::new(503, "unreadable", format!("nobody could look where it leads: {why}"))
+        })
+    }
+}
+
+impl Agent for Running {
+    fn signals(&self, signals: Vec<Signal>, source: String) -> BoxFuture<'_, Result<Vec<String>, Refusal>> {
+        async move {
+            let signals = intake::signals(signals, &source, &self.cluster)?;
+            self.events(signals.into_iter().map(|signal| EventKind::Signal { signal }).collect()).await
+        }
+        .boxed()
+    }
+
+    fn alerts(
+        &self,
+        notification: Notification,
+        source: String,
+    ) -> BoxFuture<'_, Result<Vec<String>, Refusal>> {
+        async move {
+            if !self.cluster.is_synced() {
+                // Without our cache every target would be unknown; the sender repeats itself.
+                return Err(Refusal::new(
+                    503,
+                    "not_synced",
+                    "the cluster has not been read yet; send it again",
+                ));
+            }
+            let signals = intake::alerts(&notification, &source, &self.rules.alerts, &self.cluster);
+            self.events(signals.into_iter().map(|signal| EventKind::Signal { signal }).collect()).await
+        }
+        .boxed()
+    }
+
+    fn vote(&self, ballot: Ballot) -> BoxFuture<'_, Result<Incident, Refusal>> {
+        self.decide_vote(ballot).boxed()
+    }
+
+    fn bless(
+        &self,
+        subject: Subject,
+        hash: Option<Digest>,
+        by: String,
+    ) -> BoxFuture<'_, Result<Digest, Refusal>> {
+        self.decide_bless(subject, hash, by).boxed()
+    }
+
+    fn incidents(&self) -> BoxFuture<'_, Result<Vec<Incident>, Refusal>> {
+        self.look(|state| state.incidents.values().cloned().collect()).boxed()
+    }
+
+    fn incident(&self, id: String) -> BoxFuture<'_, Result<Option<Incident>, Refusal>> {
+        self.look(move |state| state.incidents.get(&IncidentId(id)).cloned()).boxed()
+    }
+
+    fn history(&self) -> BoxFuture<'_, Result<Value, Refusal>> {
+        let routes = |state: &State| {
+            let routes: Vec<Value> = state
+                .routes
+                .iter()
+                .map(|(subject, route)| json!({ "subject": subject, "in_force": route.in_force, "revisions": route.revisions }))
+                .collect();
+            json!({ "routes": routes })
+        };
+        self.look(routes).boxed()
+    }
+
+    fn live(&self) -> Result<(), String> {
+        if self.results.is_closed() { Err("the loop has ended".to_owned()) } else { Ok(()) }
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        if self.draining.load(Ordering::Relaxed) {
+            return Err("shutting down".to_owned());
+        }
+        if !self.cluster.is_synced() {
+            let troubles = self.cluster.troubles().join("; ");
+            return Err(format!("the cluster has not been read yet {troubles}").trim().to_owned());
+        }
+        Ok(())
+    }
+}

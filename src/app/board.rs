@@ -1,0 +1,245 @@
+//! The health board at work: polls Prometheus, turns edges into signals and proof into events, and
+//! measures for one incident on demand.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use super::driver::Input;
+use crate::clock::Clock;
+use crate::cluster::{Cluster, Route};
+use crate::config::History;
+use crate::health::{Board, InForce, Proven, Prover, probe};
+use crate::model::event::EventKind;
+use crate::model::facts::TrafficFacts;
+use crate::model::history::{Proof, ProvenDestination, RevisionProven};
+use crate::model::indicator::{Figure, Probe, Reading};
+use crate::model::subject::Subject;
+use crate::rules::{Indicator, Rules};
+use crate::sources::prometheus::{Counts, Prometheus};
+
+/// The indicator that proves revisions.
+const ROUTE_ERRORS: &str = "traffic.route_error_rate";
+/// Hosts in one query: long enough to need few of them, short enough for Prometheus' request limit.
+const HOSTS_PER_QUERY: usize = 200;
+
+/// The board with what it reads from.
+pub struct Boards {
+    cluster: Arc<Cluster>,
+    rules: Arc<Rules>,
+    prometheus: Option<Prometheus>,
+    clock: Clock,
+    history: History,
+    board: Mutex<Board>,
+    trouble: Mutex<Option<String>>,
+}
+
+impl Boards {
+    /// A board over these sources; without Prometheus every indicator is unknown.
+    #[must_use]
+    pub fn new(
+        cluster: Arc<Cluster>,
+        rules: Arc<Rules>,
+        prometheus: Option<Prometheus>,
+        clock: Clock,
+        history: History,
+    ) -> Self {
+        Self {
+            cluster,
+            rules,
+            prometheus,
+            clock,
+            history,
+            board: Mutex::default(),
+            trouble: Mutex::default(),
+        }
+    }
+
+    /// What is wrong with Prometheus now.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Polls until the driver is gone.
+    pub async fn poll(self: Arc<Self>, every: Duration, out: mpsc::Sender<Input>) {
+        let Some(indicator) = self.rules.indicators.get(ROUTE_ERRORS).cloned() else { return };
+        let window_s = self.window(&indicator);
+        let mut prover = Prover::new(self.history.hold_s, self.history.min_requests, window_s);
+        let mut ticks = tokio::time::interval(every);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            for (route, reading) in self.read_all(&indicator, window_s).await {
+                let signal = self
+                    .board
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .take(&self.rules.indicators, &reading);
+                if let Some(signal) = signal
+                    && out.send(Input::event(EventKind::Signal { signal })).await.is_err()
+                {
+                    return;
+                }
+                let revision = InForce { subject: route.subject.clone(), spec_hash: route.spec_hash };
+                if let Some(proven) = prover.take(revision, &probe(&indicator, &reading)) {
+                    let subject = proven.revision.subject.clone();
+                    match self.prove(&route, proven).await {
+                        Ok(event) => {
+                            if out.send(Input::event(event)).await.is_err() {
+                                return;
+                            }
+                        }
+                        Err(why) => {
+                            tracing::warn!(%subject, why, "revision not marked good");
+                            prover.retell(&subject);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Readings look back as far as the indicator says, but not longer than a revision has to prove itself.
+    fn window(&self, indicator: &Indicator) -> u64 {
+        indicator.window_s.min(self.history.hold_s).max(1)
+    }
+
+    async fn read_all(&self, indicator: &Indicator, window_s: u64) -> Vec<(Arc<Route>, Reading)> {
+        let routes: Vec<Arc<Route>> =
+            self.cluster.routes().into_iter().filter(|r| !r.has_wildcard()).collect();
+        let mut hosts: Vec<String> = routes.iter().flat_map(|route| route.hosts.clone()).collect();
+        hosts.sort_unstable();
+        hosts.dedup();
+        let mut counts: Result<BTreeMap<String, Counts>, String> = Ok(BTreeMap::new());
+        for chunk in hosts.chunks(HOSTS_PER_QUERY) {
+            let found = self.counts(indicator, chunk, window_s).await;
+            counts = match (counts, found) {
+                (Ok(mut all), Ok(some)) => {
+                    all.extend(some);
+                    Ok(all)
+                }
+                (Err(why), _) | (_, Err(why)) => Err(why),
+            };
+        }
+        self.note(counts.as_ref().err());
+        let at = self.clock.now();
+        routes
+            .into_iter()
+            .map(|route| {
+                let figure =
+                    counts.as_ref().map_err(Clone::clone).and_then(|counts| figure(&route.hosts, counts));
+                let reading =
+                    Reading { indicator: indicator.id.clone(), subject: route.subject.clone(), figure, at };
+                (route, reading)
+            })
+            .collect()
+    }
+
+    fn note(&self, why: Option<&String>) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&*trouble, why) {
+            (None, Some(why)) => tracing::warn!(why, "prometheus not readable; traffic is unknown"),
+            (Some(_), None) => tracing::info!("prometheus readable again"),
+            _ => {}
+        }
+        *trouble = why.cloned();
+    }
+
+    async fn counts(
+        &self,
+        indicator: &Indicator,
+        hosts: &[String],
+        window_s: u64,
+    ) -> Result<BTreeMap<String, Counts>, String> {
+        let prometheus = self.prometheus.as_ref().ok_or("no Prometheus is configured")?;
+        let (samples, bad) = indicator.queries.fill(hosts, window_s);
+        prometheus.counts(&samples, &bad).await
+    }
+
+    async fn prove(&self, route: &Route, proven: Proven) -> Result<EventKind, String> {
+        let destinations = self.proven_destinations(route).await?;
+        let proof = Proof::Traffic { requests: proven.requests.round(), since: proven.since };
+        let (subject, spec_hash) = (proven.revision.subject, proven.revision.spec_hash);
+        let revision = RevisionProven { subject, spec_hash, proof, destinations };
+        Ok(EventKind::RevisionProven { revision })
+    }
+
+    /// Where a route leads now, as proof keeps it.
+    ///
+    /// # Errors
+    /// Nobody could look.
+    pub async fn proven_destinations(&self, route: &Route) -> Result<Vec<ProvenDestination>, String> {
+        let found = self.cluster.look(&route.subject.namespace, &route.leads()).await?;
+        Ok(found
+            .into_iter()
+            .map(|d| ProvenDestination {
+                host: d.host,
+                subset: d.subset,
+                weight: d.weight,
+                ready: Some(d.ready_endpoints),
+            })
+            .collect())
+    }
+
+    /// Measures an indicator for a subject now, looking back at most to `since`.
+    pub async fn measure(&self, id: &str, subject: &Subject, since: Option<Timestamp>) -> Probe {
+        let now = self.clock.now();
+        let Some(indicator) = self.rules.indicators.get(id) else {
+            let why = format!("no indicator is called {id}");
+            let level = crate::model::indicator::Level::Unknown;
+            return Probe { indicator: id.to_owned(), figure: None, level, why, at: now };
+        };
+        let passed = since.map(|since| u64::try_from(now.duration_since(since).as_secs()).unwrap_or(0));
+        let window_s = passed.map_or(indicator.window_s, |passed| passed.min(indicator.window_s));
+        let figure = if window_s == 0 {
+            Err("nothing has been measured since the act yet".to_owned())
+        } else {
+            self.figure(indicator, subject, window_s).await
+        };
+        let reading =
+            Reading { indicator: id.to_owned(), subject: subject.clone(), figure, at: self.clock.now() };
+        probe(indicator, &reading)
+    }
+
+    async fn figure(
+        &self,
+        indicator: &Indicator,
+        subject: &Subject,
+        window_s: u64,
+    ) -> Result<Figure, String> {
+        let route = self.cluster.route(subject).ok_or_else(|| format!("{subject} is not in our cache"))?;
+        let counts = self.counts(indicator, &route.hosts, window_s).await?;
+        figure(&route.hosts, &counts)
+    }
+
+    /// The fact `traffic`.
+    ///
+    /// # Errors
+    /// Why it could not be read.
+    pub async fn traffic(&self, subject: &Subject) -> Result<TrafficFacts, String> {
+        let indicator = self.rules.indicators.get(ROUTE_ERRORS).ok_or("no indicator measures routes")?;
+        let window_s = self.window(indicator);
+        let figure = self.figure(indicator, subject, window_s).await?;
+        Ok(TrafficFacts {
+            requests: figure.samples,
+            error_rate: figure.value,
+            success_rate: 1.0 - figure.value,
+            window_s,
+        })
+    }
+}
+
+/// Error rate over all hosts of a route. A route none of whose hosts has samples is unknown.
+fn figure(hosts: &[String], counts: &BTreeMap<String, Counts>) -> Result<Figure, String> {
+    let found: Vec<&Counts> = hosts.iter().filter_map(|host| counts.get(host)).collect();
+    let samples: f64 = found.iter().map(|counts| counts.samples).sum();
+    let bad: f64 = found.iter().map(|counts| counts.bad).sum();
+    if samples <= 0.0 {
+        return Err("no requests in the window".to_owned());
+    }
+    Ok(Figure { value: (bad / samples).clamp(0.0, 1.0), samples })
+}

@@ -1,0 +1,356 @@
+//! The driver: the loop around the engine and the sole owner of its state.
+//!
+//! A turn takes a batch of events, decides each, commits all of them in one go, and only then answers and
+//! starts effects. It never waits for an effect.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock::Clock;
+use crate::engine::gate::{self, Permit};
+use crate::engine::{State, apply, decide, effects};
+use crate::journal::{AppendError, Head, Journal, JournalError};
+use crate::model::change::Change;
+use crate::model::effect::Effect;
+use crate::model::event::{Event, EventKind};
+use crate::model::record::{Blob, Draft};
+use crate::rules::Rules;
+
+/// Records between two snapshots: folding this many takes milliseconds.
+const SNAPSHOT_EVERY: u64 = 512;
+/// Inputs taken into one commit: enough to share the cost of a flush, few enough to answer soon.
+const BATCH: usize = 256;
+/// Pause before a failed commit is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// A wall clock that is off by more than this against the monotonic one has jumped.
+const JUMP_S: i64 = 60;
+
+/// The incidents an input led to, or why it was not taken.
+pub type Reply = Result<Vec<String>, String>;
+
+/// Something for the driver.
+pub enum Input {
+    /// Events that belong into one commit.
+    Events {
+        /// What happened, in order.
+        events: Vec<EventKind>,
+        /// Documents they cite.
+        blobs: Vec<Blob>,
+        /// Told once durable; those who wait for an answer repeat themselves if there is none.
+        reply: Option<oneshot::Sender<Reply>>,
+    },
+    /// A look at the state.
+    Look(Box<dyn FnOnce(&State) + Send>),
+}
+
+impl Input {
+    /// One event nobody waits for.
+    #[must_use]
+    pub fn event(event: EventKind) -> Self {
+        Self::Events { events: vec![event], blobs: Vec::new(), reply: None }
+    }
+}
+
+/// An effect to start, with its permit where it writes.
+#[derive(Debug)]
+pub struct Launch {
+    /// What to do.
+    pub effect: Effect,
+    /// Leave to do it.
+    pub permit: Option<Permit>,
+    /// Documents it needs.
+    pub blobs: Vec<Blob>,
+}
+
+/// What a record is shown to: the demo's screen, the metrics.
+pub type Watcher = Box<dyn FnMut(&State, &Draft) + Send>;
+
+/// The loop's data.
+pub struct Driver {
+    state: State,
+    rules: Arc<Rules>,
+    journal: Box<dyn Journal>,
+    clock: Clock,
+    last_at: Timestamp,
+    snapshot_at: u64,
+    watcher: Option<Watcher>,
+}
+
+/// Ends of the queues the driver reads. Results come back on a queue of their own, which sources cannot
+/// fill.
+pub struct Queues {
+    /// Results of effects, and people's looks and votes.
+    pub results: mpsc::UnboundedReceiver<Input>,
+    /// Sources; bounded, so that a flood makes its senders wait.
+    pub sources: mpsc::Receiver<Input>,
+    /// Effects to start.
+    pub launches: mpsc::UnboundedSender<Launch>,
+}
+
+impl Driver {
+    /// Restores the state from the journal.
+    ///
+    /// # Errors
+    /// The journal could not be read.
+    pub fn new(journal: Box<dyn Journal>, rules: Arc<Rules>, clock: Clock) -> Result<Self, JournalError> {
+        let (state, last_at) = fold(journal.as_ref())?;
+        let snapshot_at = journal.head().seq;
+        Ok(Self { state, rules, journal, clock, last_at, snapshot_at, watcher: None })
+    }
+
+    /// Shows every record to a watcher, after its commit.
+    pub fn watch(&mut self, watcher: Watcher) {
+        self.watcher = Some(watcher);
+    }
+
+    /// The state.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The journal, when the loop is over.
+    #[must_use]
+    pub fn into_journal(self) -> Box<dyn Journal> {
+        self.journal
+    }
+
+    /// Runs until a drain is done or all senders have gone.
+    ///
+    /// # Errors
+    /// The journal failed in a way that leaves nobody knowing what is stored.
+    pub async fn run(&mut self, mut queues: Queues) -> anyhow::Result<()> {
+        loop {
+            if self.state.draining
+                && self.state.open_incidents().all(|case| !case.phase.is_acting() || idle(case))
+            {
+                return Ok(());
+            }
+            let Some(batch) = self.gather(&mut queues).await else { return Ok(()) };
+            self.turn(batch, &queues.launches).await?;
+        }
+    }
+
+    /// Waits for work: results first, then sources, then the time.
+    async fn gather(&self, queues: &mut Queues) -> Option<Vec<Input>> {
+        let wake = self.state.next_wake().map(|at| self.clock.until(at));
+        let first = tokio::select! {
+            biased;
+            result = queues.results.recv() => result?,
+            input = queues.sources.recv(), if !queues.sources.is_closed() || !queues.sources.is_empty() => {
+                match input {
+                    Some(input) => input,
+                    None => return Some(Vec::new()),
+                }
+            }
+            () = tokio::time::sleep(wake.unwrap_or(Duration::from_secs(3_600))) => {
+                return Some(vec![Input::event(EventKind::Tick)]);
+            }
+        };
+        let mut batch = vec![first];
+        while batch.len() < BATCH {
+            match queues.results.try_recv().or_else(|_| queues.sources.try_recv()) {
+                Ok(input) => batch.push(input),
+                Err(_) => break,
+            }
+        }
+        Some(batch)
+    }
+
+    /// One turn: decide, commit, answer, start effects. A commit that fails is tried again on the state as
+    /// the journal has it; those who wait for an answer are told at once that there is none.
+    ///
+    /// # Errors
+    /// The journal failed in a way that leaves nobody knowing what is stored.
+    pub async fn turn(
+        &mut self,
+        batch: Vec<Input>,
+        launches: &mpsc::UnboundedSender<Launch>,
+    ) -> anyhow::Result<()> {
+        let mut batch = batch;
+        loop {
+            match self.try_turn(batch, launches) {
+                Ok(()) => return Ok(()),
+                Err((AppendError::NotDurable(why), rest)) => {
+                    tracing::error!(why, "journal not written, nothing was done; trying again");
+                    batch = rest;
+                    if batch.is_empty() {
+                        return Ok(());
+                    }
+                    tokio::time::sleep(RETRY).await;
+                }
+                Err((fatal, _)) => return Err(fatal.into()),
+            }
+        }
+    }
+
+    fn try_turn(
+        &mut self,
+        batch: Vec<Input>,
+        launches: &mpsc::UnboundedSender<Launch>,
+    ) -> Result<(), (AppendError, Vec<Input>)> {
+        let mut drafts = Vec::new();
+        let mut taken = Vec::new();
+        let mut looks = Vec::new();
+        for input in batch {
+            match input {
+                Input::Events { events, blobs, reply } => {
+                    let incidents = self.decide_all(&events, &blobs, &mut drafts);
+                    taken.push((events, blobs, reply, incidents));
+                }
+                Input::Look(look) => looks.push(look),
+            }
+        }
+        if let Err(error) = self.commit(&drafts) {
+            let back = taken.into_iter().filter_map(|(events, blobs, reply, _)| match reply {
+                Some(reply) => {
+                    reply.send(Err(error.to_string())).ok();
+                    None
+                }
+                None => Some(Input::Events { events, blobs, reply: None }),
+            });
+            let mut back: Vec<Input> = back.collect();
+            back.extend(looks.into_iter().map(Input::Look));
+            return match self.reread() {
+                Ok(()) => Err((error, back)),
+                Err(why) => Err((AppendError::Fatal(why.to_string()), back)),
+            };
+        }
+        for (_, _, reply, incidents) in taken {
+            if let Some(reply) = reply {
+                reply.send(Ok(incidents)).ok();
+            }
+        }
+        looks.into_iter().for_each(|look| look(&self.state));
+        for draft in &drafts {
+            for change in &draft.changes {
+                self.launch(change, launches);
+            }
+            if let Some(watcher) = &mut self.watcher {
+                watcher(&self.state, draft);
+            }
+        }
+        Ok(())
+    }
+
+    /// Decides events one after the other on the state as the ones before left it.
+    fn decide_all(&mut self, events: &[EventKind], blobs: &[Blob], drafts: &mut Vec<Draft>) -> Vec<String> {
+        let mut incidents = Vec::new();
+        for (index, kind) in events.iter().enumerate() {
+            self.last_at = self.clock.now().max(self.last_at);
+            let event = Event { at: self.last_at, kind: kind.clone() };
+            let changes = decide(&self.state, &self.rules, &event);
+            let always = matches!(kind, EventKind::Started { .. } | EventKind::RulesLoaded { .. });
+            if changes.is_empty() && !always {
+                continue;
+            }
+            for change in &changes {
+                apply(&mut self.state, event.at, change);
+                if let Some(id) =
+                    change.incident().map(ToString::to_string).filter(|id| !incidents.contains(id))
+                {
+                    incidents.push(id);
+                }
+            }
+            let blobs = if index == 0 { blobs.to_vec() } else { Vec::new() };
+            drafts.push(Draft { event, changes, blobs });
+        }
+        incidents
+    }
+
+    fn commit(&mut self, drafts: &[Draft]) -> Result<(), AppendError> {
+        if drafts.is_empty() {
+            return Ok(());
+        }
+        let head = self.journal.head();
+        let count = u64::try_from(drafts.len()).unwrap_or(u64::MAX);
+        let due = head.seq + count >= self.snapshot_at + SNAPSHOT_EVERY;
+        let snapshot = if due { self.state.to_snapshot().ok() } else { None };
+        let head = self.journal.append(&head, drafts, snapshot.as_deref())?;
+        if due {
+            self.snapshot_at = head.seq;
+        }
+        Ok(())
+    }
+
+    fn reread(&mut self) -> Result<(), JournalError> {
+        (self.state, _) = fold(self.journal.as_ref())?;
+        Ok(())
+    }
+
+    fn launch(&self, change: &Change, launches: &mpsc::UnboundedSender<Launch>) {
+        for effect in effects(&self.state, change) {
+            let permit = match &effect {
+                Effect::Execute(_) => gate::permit(&self.state, change),
+                _ => None,
+            };
+            let blobs = self.documents(&effect);
+            // The outbox is gone only when the process ends.
+            launches.send(Launch { effect, permit, blobs }).ok();
+        }
+    }
+
+    fn documents(&self, effect: &Effect) -> Vec<Blob> {
+        let digests = match effect {
+            Effect::Rehearse { plan, .. } => plan.steps.iter().flat_map(|step| step.blobs()).collect(),
+            Effect::Execute(execute) => execute.action.blobs(),
+            _ => Vec::new(),
+        };
+        let read = |digest| match self.journal.blob(&digest) {
+            Ok(Some(bytes)) => Some(Blob { digest, bytes }),
+            Ok(None) => None,
+            Err(error) => {
+                tracing::error!(%error, "document not readable");
+                None
+            }
+        };
+        digests.into_iter().filter_map(read).collect()
+    }
+}
+
+/// While draining: a case that only waits (soak, probe) is taken up again after the restart.
+fn idle(case: &crate::model::incident::Incident) -> bool {
+    case.phase != crate::model::incident::Phase::Executing
+}
+
+/// The state as the journal has it, and the time of its last record.
+///
+/// # Errors
+/// The journal could not be read.
+pub fn fold(journal: &dyn Journal) -> Result<(State, Timestamp), JournalError> {
+    let restored =
+        journal.snapshot()?.and_then(|(seq, bytes)| Some((State::from_snapshot(&bytes).ok()?, seq)));
+    let (mut state, seq) = restored.unwrap_or_default();
+    let mut last = Timestamp::MIN;
+    // From the snapshot's own record on, for its time.
+    journal.read(seq.max(1), &mut |record| {
+        last = record.at;
+        if record.seq > seq {
+            record.changes.iter().for_each(|change| apply(&mut state, record.at, change));
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok((state, last))
+}
+
+/// Watches for jumps of the wall clock against engine time, until the driver is gone.
+pub async fn watch_wall_clock(clock: Clock, results: mpsc::UnboundedSender<Input>) {
+    let offset = || Clock::wall().duration_since(clock.now()).as_secs();
+    let mut known = offset();
+    loop {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let now = offset();
+        let seconds = now - known;
+        if seconds.abs() > JUMP_S {
+            known = now;
+            tracing::warn!(seconds, "wall clock jumped; acts wait for the next evaluation");
+            if results.send(Input::event(EventKind::ClockJumped { seconds })).is_err() {
+                return;
+            }
+        }
+    }
+}

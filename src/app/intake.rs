@@ -1,0 +1,115 @@
+//! Intake: alerts to signals, and names to objects of our own cache, before anything is decided.
+
+use std::collections::BTreeMap;
+
+use crate::api::{Alert, Notification, Refusal};
+use crate::cluster::{Cluster, Resolved};
+use crate::model::digest::Digest;
+use crate::model::signal::{Severity, Signal, SignalState, Symptom};
+use crate::model::subject::Subject;
+use crate::rules::{AlertMap, Mapped, Named};
+
+/// The signals of one notification, in its order.
+pub fn alerts(notification: &Notification, source: &str, map: &AlertMap, cluster: &Cluster) -> Vec<Signal> {
+    notification.alerts.iter().map(|alert| signal(alert, source, map, cluster)).collect()
+}
+
+fn signal(alert: &Alert, source: &str, map: &AlertMap, cluster: &Cluster) -> Signal {
+    let name = alert.labels.get("alertname").map_or("", String::as_str);
+    let (symptom, subject, why) = match map.map(name, &alert.labels) {
+        Mapped::Known { symptom, named } => match resolve(named, cluster) {
+            Ok(subject) => (Some(symptom), subject, None),
+            Err((namespace, why)) => (None, Subject::of_namespace(&namespace), Some(why)),
+        },
+        Mapped::Unmapped { namespace, why } => {
+            (None, Subject::of_namespace(namespace.as_deref().unwrap_or("unknown")), Some(why))
+        }
+    };
+    let mut labels = alert.labels.clone();
+    if let Some(why) = why {
+        tracing::info!(alert = name, why, "alert not mapped");
+        labels.insert("meshmend_unmapped".to_owned(), why);
+    }
+    let ended = alert.ends_at.filter(|_| alert.status == SignalState::Resolved);
+    Signal {
+        symptom: symptom.or_else(|| Symptom::CUSTOM_ALERT.parse().ok()).unwrap_or_else(unreachable_symptom),
+        subject,
+        state: alert.status,
+        severity: severity(&alert.labels),
+        value: None,
+        labels,
+        at: ended.unwrap_or(alert.starts_at),
+        source: format!("{source}/{}", identity(alert)),
+        alert: (!name.is_empty()).then(|| name.to_owned()),
+    }
+}
+
+fn unreachable_symptom() -> Symptom {
+    unreachable!("custom.alert is a symptom")
+}
+
+/// Two alerts of one group end separately, so each is a source of its own.
+fn identity(alert: &Alert) -> String {
+    if alert.fingerprint.is_empty() {
+        Digest::of_json(&serde_json::json!(alert.labels)).short()
+    } else {
+        alert.fingerprint.clone()
+    }
+}
+
+fn severity(labels: &BTreeMap<String, String>) -> Severity {
+    match labels.get("severity").map(String::as_str) {
+        Some("critical" | "page" | "emergency") => Severity::Critical,
+        Some("info" | "none") => Severity::Info,
+        _ => Severity::Warning,
+    }
+}
+
+/// What the labels name, as an object of our own cache. A target that we do not see ourselves is never
+/// acted on: then only its namespace is told.
+fn resolve(named: Named, cluster: &Cluster) -> Result<Subject, (String, String)> {
+    match named {
+        Named::Namespace(namespace) => Ok(Subject::of_namespace(&namespace)),
+        Named::Object(subject) if subject.kind == "VirtualService" => match cluster.route(&subject) {
+            Some(_) => Ok(subject),
+            None => Err((subject.namespace.clone(), format!("{subject} is not in our cache"))),
+        },
+        Named::Object(subject) => Ok(subject),
+        Named::Host(host) => match cluster.resolve_host(&host) {
+            Resolved::Subject(subject) => Ok(subject),
+            Resolved::Unclear(why) => {
+                let namespace = host.split('.').nth(1).unwrap_or("unknown").to_owned();
+                Err((namespace, why))
+            }
+        },
+        Named::Workload { namespace, name } => {
+            let host = format!("{name}.{namespace}.svc.cluster.local");
+            match cluster.resolve_host(&host) {
+                Resolved::Subject(subject) => Ok(subject),
+                Resolved::Unclear(why) => Err((namespace, why)),
+            }
+        }
+    }
+}
+
+/// Signals that were sent as such, with their subjects looked up.
+///
+/// # Errors
+/// 422 with every subject that is not what it says.
+pub fn signals(signals: Vec<Signal>, source: &str, cluster: &Cluster) -> Result<Vec<Signal>, Refusal> {
+    let mut wrong = Vec::new();
+    let mut taken = Vec::with_capacity(signals.len());
+    for mut signal in signals {
+        signal.source = format!("api/{source}");
+        signal.subject.cluster = None;
+        signal.subject.mesh = None;
+        if signal.value.is_some_and(|value| !value.is_finite()) {
+            wrong.push(format!("{}: the value is not a number", signal.subject));
+        }
+        if signal.subject.kind == "VirtualService" && cluster.route(&signal.subject).is_none() {
+            wrong.push(format!("{} is not in our cache", signal.subject));
+        }
+        taken.push(signal);
+    }
+    if wrong.is_empty() { Ok(taken) } else { Err(Refusal::new(422, "unknown_subject", wrong.join("; "))) }
+}
