@@ -13,6 +13,7 @@ mod verify;
 
 use std::ops::ControlFlow;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::digest::Digest;
@@ -98,4 +99,9 @@ pub trait Journal: Send {
     /// # Errors
     /// The store could not be read, or a record has a newer format.
     fn read(&self, from: u64, visit: &mut dyn FnMut(Record) -> ControlFlow<()>) -> Result<(), JournalError>;
+    /// Signs the head and leaves the store tidy.
+    ///
+    /// # Errors
+    /// The disk refused; what was appended is durable all the same.
+    fn close(self: Box<Self>, at: Timestamp) -> Result<(), JournalError>;
 }

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock::Clock;
 use crate::engine::gate::{self, Permit};
 use crate::engine::{State, apply, decide, effects};
-use crate::journal::{AppendError, Head, Journal, JournalError};
+use crate::journal::{AppendError, Journal, JournalError};
 use crate::model::change::Change;
 use crate::model::effect::Effect;
 use crate::model::event::{Event, EventKind};
@@ -130,35 +130,10 @@ impl Driver {
             {
                 return Ok(());
             }
-            let Some(batch) = self.gather(&mut queues).await else { return Ok(()) };
+            let wake = self.state.next_wake().map(|at| self.clock.until(at));
+            let Some(batch) = gather(wake, &mut queues).await else { return Ok(()) };
             self.turn(batch, &queues.launches).await?;
         }
-    }
-
-    /// Waits for work: results first, then sources, then the time.
-    async fn gather(&self, queues: &mut Queues) -> Option<Vec<Input>> {
-        let wake = self.state.next_wake().map(|at| self.clock.until(at));
-        let first = tokio::select! {
-            biased;
-            result = queues.results.recv() => result?,
-            input = queues.sources.recv(), if !queues.sources.is_closed() || !queues.sources.is_empty() => {
-                match input {
-                    Some(input) => input,
-                    None => return Some(Vec::new()),
-                }
-            }
-            () = tokio::time::sleep(wake.unwrap_or(Duration::from_secs(3_600))) => {
-                return Some(vec![Input::event(EventKind::Tick)]);
-            }
-        };
-        let mut batch = vec![first];
-        while batch.len() < BATCH {
-            match queues.results.try_recv().or_else(|_| queues.sources.try_recv()) {
-                Ok(input) => batch.push(input),
-                Err(_) => break,
-            }
-        }
-        Some(batch)
     }
 
     /// One turn: decide, commit, answer, start effects. A commit that fails is tried again on the state as
@@ -310,6 +285,31 @@ impl Driver {
         };
         digests.into_iter().filter_map(read).collect()
     }
+}
+
+/// Waits for work: results first, then sources, then the time.
+async fn gather(wake: Option<Duration>, queues: &mut Queues) -> Option<Vec<Input>> {
+    let first = tokio::select! {
+        biased;
+        result = queues.results.recv() => result?,
+        input = queues.sources.recv(), if !queues.sources.is_closed() || !queues.sources.is_empty() => {
+            match input {
+                Some(input) => input,
+                None => return Some(Vec::new()),
+            }
+        }
+        () = tokio::time::sleep(wake.unwrap_or(Duration::from_secs(3_600))) => {
+            return Some(vec![Input::event(EventKind::Tick)]);
+        }
+    };
+    let mut batch = vec![first];
+    while batch.len() < BATCH {
+        match queues.results.try_recv().or_else(|_| queues.sources.try_recv()) {
+            Ok(input) => batch.push(input),
+            Err(_) => break,
+        }
+    }
+    Some(batch)
 }
 
 /// While draining: a case that only waits (soak, probe) is taken up again after the restart.

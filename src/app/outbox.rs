@@ -42,7 +42,8 @@ impl Outbox {
         }
     }
 
-    async fn perform(&self, launch: Launch) -> EventKind {
+    /// Performs one effect and tells what came of it.
+    pub async fn perform(&self, launch: Launch) -> EventKind {
         let specs = specs(&launch.blobs);
         match launch.effect {
             Effect::Inspect(inspect) => {

@@ -1,1 +1,287 @@
-//! Soon.
+//! `meshmend run`: the agent on a cluster, until it is told to stop.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use ring::rand::{SecureRandom as _, SystemRandom};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+
+use super::agent::Running;
+use super::board::Boards;
+use super::demo::watch;
+use super::driver::{Driver, Input, Queues, fold, watch_wall_clock};
+use super::outbox::Outbox;
+use crate::api::{self, Agent, Metrics, Tokens};
+use crate::clock::Clock;
+use crate::cluster::{Access, Cluster, connect};
+use crate::config::{Config, PrometheusSource, Role, Token};
+use crate::effectors::{Effectors, Notifier};
+use crate::engine::State;
+use crate::journal::{Journal as _, OpenOptions, SqliteJournal};
+use crate::model::event::EventKind;
+use crate::model::history::Standing;
+use crate::model::record::Draft;
+use crate::model::verdict::Mode;
+use crate::rules::{RuleFiles, Rules};
+use crate::sources::prometheus::{Address, Prometheus};
+
+/// The stack of the loop: scripts recurse on it.
+const STACK: usize = 16 << 20;
+/// Inputs of sources that may wait; then their senders wait.
+const QUEUE: usize = 4_096;
+
+/// What a run needs.
+pub struct Setup {
+    /// Configuration.
+    pub config: Config,
+    /// Cluster.
+    pub access: Access,
+    /// Cap of the mode.
+    pub cap: Option<Mode>,
+    /// Rule files.
+    pub files: RuleFiles,
+    /// The rules made of them.
+    pub rules: Rules,
+}
+
+/// A reader of the configured Prometheus.
+///
+/// # Errors
+/// Its CA file is wrong.
+pub fn prometheus(source: &PrometheusSource) -> anyhow::Result<Prometheus> {
+    Prometheus::connect(&Address {
+        url: source.url.clone(),
+        token_file: source.token_file.clone(),
+        ca_file: source.ca_file.clone(),
+    })
+}
+
+/// Runs until a signal, or until the loop fails.
+///
+/// # Errors
+/// Something needed at the start is missing or wrong, or the journal failed.
+pub async fn run(mut setup: Setup) -> anyhow::Result<()> {
+    let config = &mut setup.config;
+    let mut stop = Stop::new()?;
+    let options = OpenOptions { id: None, key_file: config.signing_key_file.clone() };
+    let journal = SqliteJournal::open(&config.journal, &options)?;
+    let journal_id = journal.id().to_owned();
+    let (state, last) = fold(&journal)?;
+    let clock = Clock::system((last > jiff::Timestamp::MIN).then_some(last));
+    let token_file = own_token(config)?;
+    let tokens = Tokens::load(&config.tokens)?;
+    let rules = Arc::new(setup.rules);
+    let cluster = Arc::new(Cluster::new(connect(&setup.access).await?, config.namespaces.clone()));
+    let prometheus = config.prometheus.as_ref().map(prometheus).transpose()?;
+    let boards =
+        Arc::new(Boards::new(Arc::clone(&cluster), Arc::clone(&rules), prometheus, clock, config.history));
+    let api =
+        TcpListener::bind(config.api).await.with_context(|| format!("cannot listen on {}", config.api))?;
+    let probes = TcpListener::bind(config.probes)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.probes))?;
+    announce(config, &state, &rules);
+    remember(&config.journal, &api, token_file.as_deref())?;
+
+    let (results, results_in) = mpsc::unbounded_channel();
+    let (sources, sources_in) = mpsc::channel(QUEUE);
+    let (launches, launches_in) = mpsc::unbounded_channel();
+    let metrics = Metrics::default();
+    let draining = Arc::new(AtomicBool::new(false));
+    let agent: Arc<dyn Agent> = Arc::new(Running {
+        cluster: Arc::clone(&cluster),
+        boards: Arc::clone(&boards),
+        rules: Arc::clone(&rules),
+        results: results.clone(),
+        sources: sources.clone(),
+        draining: Arc::clone(&draining),
+    });
+    first_records(&results, &setup.files, setup.cap, journal_id);
+    let mut driver = Driver::new(Box::new(journal), rules, clock)?;
+    driver.watch(measuring(metrics.clone()));
+    let ended =
+        turn_on_own_thread(driver, Queues { results: results_in, sources: sources_in, launches }, clock)?;
+
+    let webhook = config.webhook_url_file.as_deref().map(read_secret).transpose()?;
+    let outbox = Outbox {
+        effectors: Effectors::new(Arc::clone(&cluster), clock),
+        boards: Arc::clone(&boards),
+        notifier: Notifier::new(webhook)?,
+        results: results.clone(),
+        running: tokio_util::task::TaskTracker::new(),
+    };
+    let outbox = Arc::new(outbox);
+    tokio::spawn(Arc::clone(&outbox).run(launches_in));
+    watch(&cluster, &sources);
+    if let Some(source) = &config.prometheus {
+        let (boards, every, cluster) = (Arc::clone(&boards), source.every(), Arc::clone(&cluster));
+        tokio::spawn(async move {
+            cluster.wait_synced().await;
+            boards.poll(every, sources).await;
+        });
+    } else {
+        drop(sources);
+    }
+    tokio::spawn(watch_wall_clock(clock, results.clone()));
+    let serving = api::router(Arc::clone(&agent), tokens, metrics.clone());
+    tokio::spawn(async move { axum::serve(api, serving).await });
+    let open = api::probes_router(agent, metrics);
+    tokio::spawn(async move { axum::serve(probes, open).await });
+    finish(&mut stop, ended, &results, &draining, &outbox).await
+}
+
+/// Waits for the first signal, lets the loop finish what runs, and ends; a second signal aborts.
+async fn finish(
+    stop: &mut Stop,
+    mut ended: oneshot::Receiver<anyhow::Result<()>>,
+    results: &mpsc::UnboundedSender<Input>,
+    draining: &AtomicBool,
+    outbox: &Outbox,
+) -> anyhow::Result<()> {
+    tokio::select! {
+        found = &mut ended => return found.unwrap_or_else(|_| Err(anyhow::anyhow!("the loop panicked"))),
+        () = stop.wait() => {}
+    }
+    tracing::info!("signal received; finishing running steps");
+    draining.store(true, Ordering::Relaxed);
+    results.send(Input::event(EventKind::Drain)).ok();
+    tokio::select! {
+        found = ended => found.unwrap_or_else(|_| Err(anyhow::anyhow!("the loop panicked")))?,
+        () = stop.wait() => anyhow::bail!("second signal: aborted; the journal tells at the next start what ran"),
+    }
+    outbox.running.close();
+    tokio::time::timeout(Duration::from_secs(10), outbox.running.wait()).await.ok();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// SIGTERM and SIGINT.
+struct Stop(Signal, Signal);
+
+impl Stop {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self(signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.0.recv() => {}
+            _ = self.1.recv() => {}
+        }
+    }
+}
+
+/// The loop gets a thread of its own: its stack is deep, and nothing else may slow it down.
+fn turn_on_own_thread(
+    mut driver: Driver,
+    queues: Queues,
+    clock: Clock,
+) -> anyhow::Result<oneshot::Receiver<anyhow::Result<()>>> {
+    let (done, ended) = oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    std::thread::Builder::new().name("driver".to_owned()).stack_size(STACK).spawn(move || {
+        let found = runtime.block_on(driver.run(queues));
+        let closed = driver.into_journal().close(clock.now());
+        done.send(found.and_then(|()| closed.map_err(Into::into))).ok();
+    })?;
+    Ok(ended)
+}
+
+fn measuring(metrics: Metrics) -> super::driver::Watcher {
+    Box::new(move |state: &State, draft: &Draft| {
+        let kind = Metrics::label("kind", draft.event.kind.name());
+        metrics.records.get_or_create(&kind).inc();
+        metrics.open.set(i64::try_from(state.open_incidents().count()).unwrap_or(i64::MAX));
+        for change in &draft.changes {
+            if let crate::model::change::Change::Ended { phase, .. } = change {
+                metrics.ended.get_or_create(&Metrics::label("phase", phase.as_str())).inc();
+            }
+            if let crate::model::change::Change::StepEnded { outcome, .. } = change {
+                metrics.steps.get_or_create(&Metrics::label("result", outcome.name())).inc();
+            }
+        }
+    })
+}
+
+/// The first two records of a run.
+pub(super) fn first_records(
+    results: &mpsc::UnboundedSender<Input>,
+    files: &RuleFiles,
+    cap: Option<Mode>,
+    journal: String,
+) {
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    let rules = EventKind::RulesLoaded { rules: files.loaded(cap) };
+    results.send(Input::event(EventKind::Started { journal, version })).ok();
+    results.send(Input::Events { events: vec![rules], blobs: files.blobs(), reply: None }).ok();
+}
+
+fn read_secret(path: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    Ok(text.trim().to_owned())
+}
+
+/// Without tokens in the configuration, one with all rights is written beside the journal.
+fn own_token(config: &mut Config) -> anyhow::Result<Option<PathBuf>> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    if !config.tokens.is_empty() {
+        return Ok(None);
+    }
+    let path = config.journal.with_extension("token");
+    if !path.exists() {
+        let mut bytes = [0_u8; 24];
+        SystemRandom::new()
+            .fill(&mut bytes)
+            .map_err(|_| anyhow::anyhow!("the system gave no random bytes"))?;
+        let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let mut file = file.with_context(|| format!("cannot write {}", path.display()))?;
+        std::io::Write::write_all(&mut file, text.as_bytes())?;
+    }
+    let roles = [Role::Intake, Role::Read, Role::Approve].into_iter().collect();
+    config.tokens.push(Token { name: "local".to_owned(), roles, file: path.clone() });
+    Ok(Some(path))
+}
+
+/// Leaves word beside the journal for `meshmend incidents`, `approve` and the like.
+fn remember(journal: &Path, api: &TcpListener, token_file: Option<&Path>) -> anyhow::Result<()> {
+    let path = journal.with_extension("api.json");
+    let server = format!("http://{}", api.local_addr()?);
+    let text = json!({ "server": server, "token_file": token_file }).to_string();
+    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Says what is watched, in which mode, and how many routes could be rolled back today.
+fn announce(config: &Config, state: &State, rules: &Rules) {
+    let good = state.routes.values().filter(|route| {
+        route.revisions.iter().any(|revision| matches!(revision.standing, Standing::Good { .. }))
+    });
+    let cap = rules.max_mode.map_or("none", Mode::as_str);
+    let policies: Vec<&str> = rules.policies.iter().map(|policy| policy.name.as_str()).collect();
+    tracing::info!(
+        cluster = config.cluster,
+        namespaces = config.namespaces.join(","),
+        playbooks = rules.playbooks.iter().count(),
+        policies = policies.join(","),
+        mode_cap = cap,
+        journal = %config.journal.display(),
+        api = %config.api,
+        probes = %config.probes,
+        "agent started"
+    );
+    let (good, known) = (good.count(), state.routes.len());
+    let why = match (&config.prometheus, good) {
+        (None, _) => "no Prometheus is configured: only `meshmend history bless` makes a revision good",
+        (Some(_), 0) => {
+            "none yet: a revision needs traffic and health for the hold time of the configuration"
+        }
+        (Some(_), _) => "from the journal",
+    };
+    tracing::info!(good, known, why, "routes with a known good revision");
+}

@@ -90,4 +90,8 @@ impl Journal for MemoryJournal {
         }
         Ok(())
     }
+
+    fn close(self: Box<Self>, _at: jiff::Timestamp) -> Result<(), JournalError> {
+        Ok(())
+    }
 }

@@ -78,24 +78,6 @@ impl SqliteJournal {
         Ok(Self { db, id, head, key, last_checkpoint, _lock: lock })
     }
 
-    /// Signs the head and folds the write-ahead log into the file.
-    ///
-    /// # Errors
-    /// The disk refused; what was appended is durable all the same.
-    pub fn close(mut self, at: jiff::Timestamp) -> Result<(), JournalError> {
-        if self.last_checkpoint.0 < self.head.seq {
-            let head = self.head;
-            let tx = self.db.transaction()?;
-            checkpoint(&tx, &self.id, &self.key, self.last_checkpoint.1, &head, at, None)?;
-            tx.commit()?;
-        }
-        self.db.pragma_update(None, "wal_checkpoint", "TRUNCATE").or_else(|error| match error {
-            rusqlite::Error::ExecuteReturnedResults => Ok(()),
-            other => Err(other),
-        })?;
-        Ok(())
-    }
-
     fn write(
         &mut self,
         batch: &[Draft],
@@ -151,6 +133,20 @@ impl Journal for SqliteJournal {
 
     fn read(&self, from: u64, visit: &mut dyn FnMut(Record) -> ControlFlow<()>) -> Result<(), JournalError> {
         rows::read(&self.db, from, &mut |record, _| visit(record))
+    }
+
+    fn close(mut self: Box<Self>, at: jiff::Timestamp) -> Result<(), JournalError> {
+        if self.last_checkpoint.0 < self.head.seq {
+            let head = self.head;
+            let tx = self.db.transaction()?;
+            checkpoint(&tx, &self.id, &self.key, self.last_checkpoint.1, &head, at, None)?;
+            tx.commit()?;
+        }
+        self.db.pragma_update(None, "wal_checkpoint", "TRUNCATE").or_else(|error| match error {
+            rusqlite::Error::ExecuteReturnedResults => Ok(()),
+            other => Err(other),
+        })?;
+        Ok(())
     }
 }
 

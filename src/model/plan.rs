@@ -86,6 +86,20 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// The word as metrics carry it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Done { .. } => "done",
+            Self::AlreadyDone => "already_done",
+            Self::Stale { .. } => "stale",
+            Self::Failed { .. } => "failed",
+            Self::Unknown { .. } => "unknown",
+        }
+    }
+}
+
 /// What the API server said to the plan as a dry run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "result", rename_all = "snake_case", deny_unknown_fields)]

@@ -1,0 +1,128 @@
+//! `meshmend plan`: what would be done about a signal, up to the gate and never through it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::sync::mpsc;
+
+use super::board::Boards;
+use super::demo::watch;
+use super::driver::{Launch, fold};
+use super::intake;
+use super::outbox::Outbox;
+use crate::clock::Clock;
+use crate::cluster::{Access, Cluster, connect};
+use crate::config::Config;
+use crate::effectors::{Effectors, Notifier};
+use crate::engine::{State, apply, decide, effects};
+use crate::journal::{Journal as _, Reader, memory::MemoryJournal};
+use crate::model::effect::Effect;
+use crate::model::event::{Event, EventKind};
+use crate::model::incident::{Incident, Phase};
+use crate::model::record::Blob;
+use crate::model::signal::Signal;
+use crate::rules::Rules;
+
+/// Plans for a signal on the configured cluster. Nothing is written, not even a record.
+///
+/// # Errors
+/// The signal, the cluster or the rules cannot be read.
+pub async fn plan(
+    config: &Config,
+    access: &Access,
+    signal: &Path,
+    rules: Arc<Rules>,
+) -> anyhow::Result<Incident> {
+    let text =
+        std::fs::read_to_string(signal).with_context(|| format!("{} cannot be read", signal.display()))?;
+    let signal: Signal =
+        serde_json::from_str(&text).with_context(|| format!("{} is not a signal", signal.display()))?;
+    let clock = Clock::system(None);
+    let cluster = Arc::new(Cluster::new(connect(access).await?, config.namespaces.clone()));
+    let (sources, mut unused) = mpsc::channel(16);
+    tokio::spawn(async move { while unused.recv().await.is_some() {} });
+    watch(&cluster, &sources);
+    let synced = tokio::time::timeout(std::time::Duration::from_secs(30), cluster.wait_synced()).await;
+    synced
+        .map_err(|_| anyhow::anyhow!("the cluster could not be read: {}", cluster.troubles().join("; ")))?;
+    let taken = intake::signals(vec![signal], "plan", &cluster)
+        .map_err(|refusal| anyhow::anyhow!(refusal.message))?;
+
+    let prometheus = config.prometheus.as_ref().map(super::run::prometheus).transpose()?;
+    let boards =
+        Arc::new(Boards::new(Arc::clone(&cluster), Arc::clone(&rules), prometheus, clock, config.history));
+    let (results, _unused) = mpsc::unbounded_channel();
+    let outbox = Outbox {
+        effectors: Effectors::new(Arc::clone(&cluster), clock),
+        boards,
+        notifier: Notifier::default(),
+        results,
+        running: tokio_util::task::TaskTracker::new(),
+    };
+    let mut planning = Planning { state: remembered(config)?, rules, clock, journal: config.journal.clone() };
+    let mut events: Vec<EventKind> = taken.into_iter().map(|signal| EventKind::Signal { signal }).collect();
+    while let Some(kind) = events.pop() {
+        for launch in planning.step(kind) {
+            events.push(outbox.perform(launch).await);
+        }
+    }
+    let newest = planning.state.incidents.into_values().last();
+    newest.context("the signal belongs to an incident that has ended; send it with a newer time")
+}
+
+/// What the journal knows, without locking it; nothing where there is none.
+fn remembered(config: &Config) -> anyhow::Result<State> {
+    let mut state = State::default();
+    if config.journal.is_file() {
+        let reader = Reader::open(&config.journal)?;
+        reader.read(1, &mut |record, _| {
+            record.changes.iter().for_each(|change| apply(&mut state, record.at, change));
+            std::ops::ControlFlow::Continue(())
+        })?;
+    } else {
+        (state, _) = fold(&MemoryJournal::new("plan"))?;
+        state.journal = MemoryJournal::new("plan").id().to_owned();
+    }
+    Ok(state)
+}
+
+struct Planning {
+    state: State,
+    rules: Arc<Rules>,
+    clock: Clock,
+    journal: std::path::PathBuf,
+}
+
+impl Planning {
+    /// Decides one event on the scratch state; only looks and dry runs come out of it.
+    fn step(&mut self, kind: EventKind) -> Vec<Launch> {
+        let event = Event { at: self.clock.now(), kind };
+        let mut launches = Vec::new();
+        for change in decide(&self.state, &self.rules, &event) {
+            apply(&mut self.state, event.at, &change);
+            for effect in effects(&self.state, &change) {
+                if let Effect::Inspect(_) | Effect::Rehearse { .. } = effect {
+                    let blobs = self.documents(&effect);
+                    launches.push(Launch { effect, permit: None, blobs });
+                }
+            }
+        }
+        launches
+    }
+
+    fn documents(&self, effect: &Effect) -> Vec<Blob> {
+        let Effect::Rehearse { plan, .. } = effect else { return Vec::new() };
+        let Ok(reader) = Reader::open(&self.journal) else { return Vec::new() };
+        let digests = plan.steps.iter().flat_map(|step| step.blobs());
+        digests
+            .filter_map(|digest| Some(Blob { digest, bytes: reader.blob(&digest).ok().flatten()? }))
+            .collect()
+    }
+}
+
+/// Whether the gate would let the plan pass now.
+#[must_use]
+pub fn passes(incident: &Incident) -> bool {
+    incident.phase == Phase::Executing
+}

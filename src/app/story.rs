@@ -1,0 +1,142 @@
+//! The story of a run in short lines: what was heard, planned, gated, done and verified.
+
+use crate::model::change::Change;
+use crate::model::plan::{Direction, Outcome, Rehearsal};
+use crate::model::record::Draft;
+use crate::model::verdict::Verdict;
+
+/// One line: a word for what happened, and what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// `heard`, `found`, `planned`, `rehearsed`, `gate`, `done`, `measured`, `ended`, `learnt`.
+    pub word: &'static str,
+    /// The rest, for people.
+    pub text: String,
+}
+
+/// The lines of one record.
+#[must_use]
+pub fn lines(draft: &Draft) -> Vec<Line> {
+    draft.changes.iter().filter_map(line).map(|(word, text)| Line { word, text }).collect()
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "only some changes are worth a line")]
+fn line(change: &Change) -> Option<(&'static str, String)> {
+    Some(match change {
+        Change::Opened { incident, signal, .. } => {
+            let value = signal.value.map(|value| format!(" ({:.1} %)", value * 100.0)).unwrap_or_default();
+            ("heard", format!("{} on {}{value}: {incident}", signal.symptom, signal.subject))
+        }
+        Change::PassedOver { passed, .. } => {
+            ("passed over", format!("{}: {}", passed.playbook, passed.reason))
+        }
+        Change::Found { findings, .. } => {
+            let route = findings.facts.route.as_ref()?;
+            let by = &route.changed_by;
+            (
+                "found",
+                format!(
+                    "revision {} was written by {by:?} {} s ago",
+                    route.spec_hash.short(),
+                    route.changed_s
+                ),
+            )
+        }
+        Change::Planned { plan, .. } => {
+            let steps: Vec<String> = plan.steps.iter().map(ToString::to_string).collect();
+            ("planned", steps.join(", "))
+        }
+        Change::Rehearsed { rehearsal, .. } => (
+            "rehearsed",
+            match rehearsal {
+                Rehearsal::Accepted { .. } => "the API server accepts the dry run".to_owned(),
+                Rehearsal::Forbidden { verb, resource, .. } => {
+                    format!("the right to {verb} {resource} is missing")
+                }
+                Rehearsal::Refused { why } | Rehearsal::Unreadable { why } => why.clone(),
+            },
+        ),
+        Change::Gated { verdict, checks, .. } => (
+            "gate",
+            match verdict {
+                Verdict::Allow => format!("go: all {} checks passed", checks.len()),
+                Verdict::Ask { .. } => "people are asked".to_owned(),
+                Verdict::Hold { holds } => {
+                    format!(
+                        "not now: {}",
+                        holds.first().map(|hold| hold.reason.to_string()).unwrap_or_default()
+                    )
+                }
+                Verdict::Refuse { reasons } => {
+                    format!("no: {}", reasons.first().map(ToString::to_string).unwrap_or_default())
+                }
+            },
+        ),
+        Change::StepEnded { direction, outcome, .. } => {
+            let word = if *direction == Direction::Undo { "undone" } else { "done" };
+            (
+                word,
+                match outcome {
+                    Outcome::Done { detail } => detail.clone(),
+                    Outcome::AlreadyDone => "nothing was left to do".to_owned(),
+                    Outcome::Stale { why } | Outcome::Failed { why } | Outcome::Unknown { why } => {
+                        why.clone()
+                    }
+                },
+            )
+        }
+        Change::Probed { reading, .. } => {
+            let value = reading.figure.map(|figure| format!("{:.1} %", figure.value * 100.0));
+            ("measured", format!("{} {} {}", reading.indicator, value.unwrap_or_default(), reading.level))
+        }
+        Change::Ended { phase, reason, .. } => ("ended", format!("{phase}: {reason}")),
+        Change::RevisionGood { subject, spec_hash, .. } => {
+            ("learnt", format!("revision {} of {subject} is good", spec_hash.short()))
+        }
+        _ => return None,
+    })
+}
+
+/// Blocks from empty to full.
+const BLOCKS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
+/// A chart of shares, newest last: `rows` lines of at most `width` columns, with the scale at the left.
+#[must_use]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a picture"
+)]
+pub fn chart(values: &[f64], width: usize, rows: usize) -> Vec<String> {
+    let shown = &values[values.len().saturating_sub(width)..];
+    let top = shown.iter().copied().fold(0.1_f64, f64::max);
+    (0..rows)
+        .map(|row| {
+            let floor = (rows - 1 - row) as f64;
+            let bar = shown.iter().map(|value| {
+                let filled = (value / top * rows as f64 - floor).clamp(0.0, 1.0);
+                BLOCKS[(filled * 8.0).round() as usize]
+            });
+            let label = if row == 0 {
+                format!("{:>4.0} %", top * 100.0)
+            } else if row + 1 == rows {
+                "   0 %".to_owned()
+            } else {
+                " ".repeat(6)
+            };
+            format!("{label} ┤{}", bar.collect::<String>())
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::chart;
+
+    #[test]
+    fn the_chart_goes_up_and_down_with_the_values() {
+        let lines = chart(&[0.0, 0.2, 0.4, 0.2, 0.0], 10, 2);
+        assert_eq!(lines, ["  40 % ┤  █  ", "   0 % ┤ ███ "]);
+    }
+}
