@@ -1,0 +1,102 @@
+//! `meshmend audit`.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use serde_json::json;
+
+use super::commands::Output;
+use super::people;
+use super::{FINDINGS, FINE};
+use crate::app::story;
+use crate::journal::{self, Reader, Signatures, VerifyError};
+use crate::model::event::EventKind;
+use crate::model::record::{Draft, Record};
+
+pub(super) fn show(journal: &Path, incident: Option<&str>, output: Output) -> anyhow::Result<u8> {
+    let reader = Reader::open(journal)?;
+    let mut rows = Vec::new();
+    reader.read(1, &mut |record, hash| {
+        if incident.is_some_and(|wanted| record.incident.as_deref() != Some(wanted)) {
+            return ControlFlow::Continue(());
+        }
+        if output == Output::Json {
+            people::say(line(&record, &hash.to_string()));
+        } else {
+            let at = record.at.strftime("%m-%d %H:%M:%S").to_string();
+            let subject = record.incident.clone().unwrap_or_default();
+            rows.push([record.seq.to_string(), at, record.kind.clone(), subject, sentence(record)]);
+        }
+        ControlFlow::Continue(())
+    })?;
+    if output == Output::Table {
+        people::table(["SEQ", "AT (UTC)", "KIND", "INCIDENT", "WHAT"], &rows);
+    }
+    Ok(FINE)
+}
+
+fn line(record: &Record, hash: &str) -> String {
+    json!({
+        "seq": record.seq, "at": record.at, "kind": record.kind, "incident": record.incident,
+        "event": record.event, "changes": record.changes, "prev": record.prev, "hash": hash,
+    })
+    .to_string()
+}
+
+fn sentence(record: Record) -> String {
+    let about = match &record.event.kind {
+        EventKind::Started { version, .. } => Some(format!("meshmend {version} started")),
+        EventKind::RulesLoaded { rules } => {
+            Some(format!("{} playbooks, {} policy files", rules.playbooks.len(), rules.policies.len()))
+        }
+        EventKind::RevisionSeen { revision } => {
+            Some(format!("{} {} by {:?}", revision.subject, revision.spec_hash.short(), revision.manager))
+        }
+        EventKind::Voted { by, vote, .. } => Some(format!("{vote:?} by {by}").to_lowercase()),
+        EventKind::RouteGone { subject } => Some(format!("{subject} is gone")),
+        _ => None,
+    };
+    if let Some(about) = about {
+        return about;
+    }
+    let draft = Draft { event: record.event, changes: record.changes, blobs: Vec::new() };
+    story::lines(&draft)
+        .into_iter()
+        .last()
+        .map(|line| format!("{} {}", line.word, line.text))
+        .unwrap_or_default()
+}
+
+pub(super) fn verify(
+    journal: &Path,
+    key: Option<&Path>,
+    anchor: Option<&Path>,
+    output: Output,
+) -> anyhow::Result<u8> {
+    match journal::verify(journal, key, anchor) {
+        Ok(report) if output == Output::Json => {
+            people::json(&report)?;
+            Ok(FINE)
+        }
+        Ok(report) => {
+            people::say(format!("{} records, chain unbroken", report.records));
+            people::say(format!("head {} {}", report.head.seq, report.head.hash));
+            match report.signatures {
+                Signatures::Checked => {
+                    people::say(format!("{} checkpoints, all signatures fit the key", report.checkpoints));
+                }
+                Signatures::NotChecked(why) => people::say(format!("signatures were not checked: {why}")),
+            }
+            Ok(FINE)
+        }
+        Err(VerifyError::Broken(broken)) => {
+            if output == Output::Json {
+                people::json(&json!({ "broken": broken }))?;
+            } else {
+                people::say(format!("BROKEN at record {}: {}", broken.seq, broken.what));
+            }
+            Ok(FINDINGS)
+        }
+        Err(VerifyError::Unreadable(error)) => Err(error.into()),
+    }
+}

@@ -1,0 +1,147 @@
+//! The commands that do the work: demo, run, plan, replay, explain, config show.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use tracing_subscriber::EnvFilter;
+
+use super::commands::{Demo, Explain, Output, Plan, Replay, Run, Where};
+use super::people;
+use super::{FAILED, FINDINGS, FINE, Usage};
+use crate::app::demo::{self, Options, Show};
+use crate::app::{files, offline, preview, run as agent};
+use crate::cluster::Access;
+use crate::config::Config;
+use crate::engine::explain::lines;
+use crate::model::plan::Rehearsal;
+use crate::sim::Pace;
+
+/// The journal that is meant: the one given, or the one `run` uses without a file.
+pub(super) fn journal(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    if let Some(path) = given {
+        return Ok(path);
+    }
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local").join("state"));
+    let folder = state.filter(|path| path.is_absolute()).or_else(home);
+    let folder = folder.ok_or_else(|| {
+        Usage(
+            "neither XDG_STATE_HOME nor HOME is set: say where with --journal, or give a configuration"
+                .to_owned(),
+        )
+    })?;
+    Ok(folder.join("meshmend").join("journal.db"))
+}
+
+fn config(path: Option<&Path>) -> anyhow::Result<Config> {
+    match path {
+        Some(path) => Ok(Config::load(path)?),
+        None => Ok(Config::without_file(journal(None)?)),
+    }
+}
+
+fn access(at: &Where) -> Access {
+    Access { kubeconfig: at.kubeconfig.clone(), context: at.context.clone() }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    Ok(builder.worker_threads(2).enable_all().build()?)
+}
+
+fn log() {
+    let filter = EnvFilter::try_from_env("MESHMEND_LOG").unwrap_or_else(|_| EnvFilter::new("info,kube=warn"));
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
+}
+
+pub(super) fn demo(args: &Demo) -> anyhow::Result<u8> {
+    if let Some(folder) = &args.keep
+        && folder.join("journal.db").exists()
+    {
+        let text = format!("{} holds a journal already; name another folder", folder.display());
+        return Err(Usage(text).into());
+    }
+    let show = if args.output == Output::Json { Show::Json } else { Show::People };
+    let pace = if args.fast { Pace::Virtual } else { Pace::Accelerated };
+    let summary = demo::run(Options { pace, seed: args.seed, keep: args.keep.clone(), show })?;
+    if show == Show::Json {
+        people::json(&summary)?;
+    }
+    let healed = summary.faults.iter().all(|fault| fault.outcome == "recovered");
+    Ok(if healed { FINE } else { FAILED })
+}
+
+pub(super) fn run(args: &Run) -> anyhow::Result<u8> {
+    log();
+    let config = config(args.at.config.as_deref())?;
+    let (files, loaded) = files::load(config.playbooks.as_deref(), config.policies.as_deref(), args.at.mode)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let access = access(&args.at);
+    let setup = agent::Setup { config, access, cap: args.at.mode, files, rules: loaded.rules };
+    runtime()?.block_on(agent::run(setup))?;
+    Ok(FINE)
+}
+
+pub(super) fn plan(args: &Plan) -> anyhow::Result<u8> {
+    let config = config(args.at.config.as_deref())?;
+    let (_, loaded) = files::load(config.playbooks.as_deref(), config.policies.as_deref(), args.at.mode)?;
+    let rules = std::sync::Arc::new(loaded.rules);
+    let access = access(&args.at);
+    let incident = runtime()?.block_on(preview::plan(&config, &access, &args.signal, rules))?;
+    if args.output == Output::Json {
+        people::json(&incident)?;
+        return Ok(FINE);
+    }
+    lines(&incident).iter().for_each(people::say);
+    if let Some(Rehearsal::Accepted { diff } | Rehearsal::Forbidden { diff, .. }) = &incident.rehearsal {
+        people::say(diff);
+    }
+    let end = if preview::passes(&incident) { "it would be done now" } else { "nothing would be done now" };
+    people::say(end);
+    Ok(FINE)
+}
+
+pub(super) fn replay(args: &Replay) -> anyhow::Result<u8> {
+    let found = offline::replay(&args.journal, args.playbooks.as_deref(), args.policies.as_deref())?;
+    if args.output == Output::Json {
+        people::json(&found)?;
+    } else {
+        for difference in &found.differences {
+            let incident = difference.incident.as_deref().unwrap_or("-");
+            people::say(format!(
+                "record {} ({}, incident {incident}) differs",
+                difference.seq, difference.kind
+            ));
+            let brief = |changes: &[crate::model::change::Change]| serde_json::to_string(changes);
+            people::say(format!("  was: {}", brief(&difference.recorded)?));
+            people::say(format!("  now: {}", brief(&difference.decided)?));
+        }
+        people::say(format!("{} records, {} decisions differ", found.records, found.differences.len()));
+    }
+    Ok(if found.differences.is_empty() { FINE } else { FINDINGS })
+}
+
+pub(super) fn explain(args: &Explain) -> anyhow::Result<u8> {
+    let incident = offline::incident(&journal(args.journal.clone())?, &args.incident)?;
+    if args.output == Output::Json {
+        people::json(&incident)?;
+    } else {
+        lines(&incident).iter().for_each(people::say);
+    }
+    Ok(FINE)
+}
+
+pub(super) fn config_show(path: Option<&Path>, output: Output) -> anyhow::Result<u8> {
+    let config = config(path)?;
+    if output == Output::Json {
+        people::json(&config)?;
+    } else {
+        let text =
+            serde_saphyr::to_string(&config).context("the configuration could not be written as YAML")?;
+        people::say(text.trim_end());
+    }
+    Ok(FINE)
+}
