@@ -160,8 +160,8 @@ async fn heal(options: &Options, path: &Path) -> anyhow::Result<Summary> {
     let prometheus = Some(Prometheus::over(sim.prometheus()));
     let boards = Arc::new(Boards::new(Arc::clone(&cluster), Arc::clone(&rules), prometheus, clock, HISTORY));
 
-    let id = Some(format!("d{}", options.seed));
-    let journal = SqliteJournal::open(path, &OpenOptions { id: id.clone(), key_file: None })?;
+    let id = format!("d{}", options.seed);
+    let journal = SqliteJournal::open(path, &OpenOptions { id: Some(id.clone()), key_file: None })?;
     let mut driver = Driver::new(Box::new(journal), Arc::clone(&rules), clock)?;
     let heard = Arc::new(Mutex::new(Heard::default()));
     let taking = Arc::clone(&heard);
@@ -177,7 +177,7 @@ async fn heal(options: &Options, path: &Path) -> anyhow::Result<Summary> {
         results: results.clone(),
         running: tokio_util::task::TaskTracker::new(),
     });
-    super::run::first_records(&results, &files, None, id.unwrap_or_default());
+    super::run::first_records(&results, &files, None, id);
     let queues = Queues { results: results_in, sources: sources_in, launches };
     let turning = tokio::spawn(async move {
         let ended = driver.run(queues).await;

@@ -52,13 +52,6 @@ impl Permit {
     pub fn not_after(&self) -> Timestamp {
         self.not_after
     }
-
-    /// A permit for tests of effectors.
-    #[cfg(test)]
-    pub(crate) fn for_test(execute: &Execute, not_after: Timestamp) -> Option<Self> {
-        let target = execute.action.target()?.clone();
-        Some(Self { plan: execute.plan, step: execute.step, direction: execute.direction, target, not_after })
-    }
 }
 
 /// Mints the permit of a committed `StepStarted`. Only the driver calls this, after the commit and never

@@ -26,7 +26,7 @@ pub(super) fn engine() -> Engine {
     BasicMapPackage::new().register_into_engine(&mut engine);
     engine.set_max_operations(MAX_OPERATIONS);
     engine.set_max_call_levels(MAX_CALL_LEVELS);
-    engine.set_max_expr_depths(32, 16);
+    engine.set_max_expr_depths(64, 32);
     engine.set_max_string_size(64 * 1024);
     engine.set_max_array_size(10_000);
     engine.set_max_map_size(2_000);
