@@ -1,6 +1,5 @@
 //! The demo: an embedded cluster falls ill and is healed, with the very code that runs elsewhere.
 
-use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,11 +13,13 @@ use tokio::sync::mpsc;
 use super::agent::Running;
 use super::board::Boards;
 use super::driver::{Driver, Input, Queues};
+use super::feed;
 use super::outbox::Outbox;
+use super::screen::Screen;
 use super::story::{self, Line};
 use crate::api::Agent as _;
 use crate::clock::Clock;
-use crate::cluster::{Cluster, Seen};
+use crate::cluster::Cluster;
 use crate::config::History;
 use crate::effectors::{Effectors, Notifier};
 use crate::journal::{OpenOptions, SqliteJournal, verify};
@@ -177,14 +178,14 @@ async fn heal(options: &Options, path: &Path) -> anyhow::Result<Summary> {
         results: results.clone(),
         running: tokio_util::task::TaskTracker::new(),
     });
-    super::run::first_records(&results, &files, None, id);
+    feed::first_records(&results, &files, None, id);
     let queues = Queues { results: results_in, sources: sources_in, launches };
     let turning = tokio::spawn(async move {
         let ended = driver.run(queues).await;
         ended.map(|()| driver)
     });
     tokio::spawn(outbox.run(launches_in));
-    watch(&cluster, &sources);
+    feed::watch(&cluster, &sources);
     tokio::spawn(Arc::clone(&boards).poll(Duration::from_secs(2), sources.clone()));
 
     let agent = Running {
@@ -206,30 +207,6 @@ async fn heal(options: &Options, path: &Path) -> anyhow::Result<Summary> {
     let summary = summarize(options.seed, &heard, injected, report.records);
     screen.finish(&heard.lines, &summary);
     Ok(summary)
-}
-
-/// Starts the watches and hands what they see to the driver.
-pub(super) fn watch(cluster: &Arc<Cluster>, sources: &mpsc::Sender<Input>) {
-    let (seen, mut news) = mpsc::channel(256);
-    for watch in cluster.watches(&seen) {
-        tokio::spawn(watch);
-    }
-    let sources = sources.clone();
-    tokio::spawn(async move {
-        while let Some(seen) = news.recv().await {
-            let input = match seen {
-                Seen::Revision(revision, blob) => Input::Events {
-                    events: vec![EventKind::RevisionSeen { revision }],
-                    blobs: vec![blob],
-                    reply: None,
-                },
-                Seen::Gone(subject) => Input::event(EventKind::RouteGone { subject }),
-            };
-            if sources.send(input).await.is_err() {
-                return;
-            }
-        }
-    });
 }
 
 /// Waits until the route has proven itself, lets it go wrong, and waits for the end.
@@ -256,10 +233,27 @@ async fn scenario(
             break;
         }
         if injected.is_none() && proven(agent).await? {
-            injected = Some(sim.inject(Fault::BadRoute).at);
+            let fault = sim.inject(Fault::BadRoute);
+            heard
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .lines
+                .push((fault.at, injected_line(&fault)));
+            injected = Some(fault.at);
         }
     }
     injected.context("nothing was injected")
+}
+
+fn injected_line(fault: &sim::Injected) -> Line {
+    Line {
+        word: "fault",
+        text: format!(
+            "{}: somebody sends 60 % of {} to a broken build",
+            Fault::BadRoute.name(),
+            fault.subject
+        ),
+    }
 }
 
 async fn proven(agent: &Running) -> anyhow::Result<bool> {
@@ -291,116 +285,4 @@ fn summarize(seed: u64, heard: &Heard, injected: Timestamp, records: u64) -> Sum
         recovered_ms: since(heard.ended.map(|(_, at)| at)),
     };
     Summary { seed, faults: vec![fault], records, chain: "verified" }
-}
-
-/// The terminal: lines as they come, and a chart below them that is drawn anew each second.
-struct Screen {
-    show: Show,
-    live: bool,
-    start: Timestamp,
-    told: usize,
-    rates: Vec<f64>,
-    drawn: usize,
-}
-
-/// Columns and rows of the chart: with its scale it fits 80 columns.
-const WIDTH: usize = 68;
-const ROWS: usize = 5;
-
-impl Screen {
-    fn new(show: Show, start: Timestamp) -> Self {
-        let live = show == Show::People && std::io::stdout().is_terminal();
-        let mut screen = Self { show, live, start, told: 0, rates: Vec::new(), drawn: 0 };
-        screen.say("meshmend demo: a small shop on an embedded cluster, mode enforce");
-        screen.say("the error rate of shop/cart is drawn below; times are simulated seconds\n");
-        screen
-    }
-
-    fn say(&mut self, text: &str) {
-        if self.show == Show::People {
-            // A closed pipe is no reason to stop healing.
-            writeln!(std::io::stdout(), "{text}").ok();
-        }
-    }
-
-    fn show(&mut self, lines: &[(Timestamp, Line)], rate: f64, now: Timestamp) {
-        self.rates.push(rate);
-        if self.show == Show::Json {
-            return;
-        }
-        self.wipe();
-        self.tell(lines);
-        if self.live {
-            self.draw();
-            let seconds = now.duration_since(self.start).as_secs();
-            writeln!(std::io::stdout(), "{seconds:>5} s  errors now {:.1} %", rate * 100.0).ok();
-            self.drawn += 1;
-        }
-        std::io::stdout().flush().ok();
-    }
-
-    fn tell(&mut self, lines: &[(Timestamp, Line)]) {
-        for (at, line) in &lines[self.told.min(lines.len())..] {
-            let seconds = at.duration_since(self.start).as_secs();
-            let head = format!("{seconds:>5} s  {:<11}", line.word);
-            let text = format!("{head} {}", line.text);
-            let text: String = if text.chars().count() > 110 {
-                text.chars().take(109).chain(['…']).collect()
-            } else {
-                text
-            };
-            self.say(&colour(self.live, line.word, &text));
-        }
-        self.told = lines.len();
-    }
-
-    fn draw(&mut self) {
-        for line in story::chart(&self.rates, WIDTH, ROWS) {
-            writeln!(std::io::stdout(), "{line}").ok();
-            self.drawn += 1;
-        }
-    }
-
-    /// Takes the chart off the screen.
-    fn wipe(&mut self) {
-        if self.drawn > 0 {
-            write!(std::io::stdout(), "\x1b[{}A\x1b[J", self.drawn).ok();
-            self.drawn = 0;
-        }
-    }
-
-    fn finish(&mut self, lines: &[(Timestamp, Line)], summary: &Summary) {
-        if self.show == Show::Json {
-            return;
-        }
-        self.wipe();
-        self.tell(lines);
-        self.say("");
-        for line in story::chart(&self.rates, WIDTH, ROWS) {
-            self.say(&line);
-        }
-        for fault in &summary.faults {
-            let seconds = |ms: i64| Duration::from_millis(ms.unsigned_abs()).as_secs_f64();
-            self.say(&format!(
-                "\n{}: {} by {}\n  heard after {:.0} s, acted after {:.0} s, recovered after {:.0} s",
-                fault.name,
-                fault.outcome,
-                fault.playbook,
-                seconds(fault.detected_ms),
-                seconds(fault.acted_ms),
-                seconds(fault.recovered_ms)
-            ));
-        }
-        self.say(&format!("  {} records, chain {}", summary.records, summary.chain));
-    }
-}
-
-fn colour(live: bool, word: &str, text: &str) -> String {
-    let code = match word {
-        "heard" => "33",
-        "done" | "undone" => "36",
-        "ended" => "32",
-        _ => return text.to_owned(),
-    };
-    if live { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
 }

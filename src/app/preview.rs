@@ -7,8 +7,8 @@ use anyhow::Context as _;
 use tokio::sync::mpsc;
 
 use super::board::Boards;
-use super::demo::watch;
 use super::driver::{Launch, fold};
+use super::feed;
 use super::intake;
 use super::outbox::Outbox;
 use crate::clock::Clock;
@@ -42,7 +42,7 @@ pub async fn plan(
     let cluster = Arc::new(Cluster::new(connect(access).await?, config.namespaces.clone()));
     let (sources, mut unused) = mpsc::channel(16);
     tokio::spawn(async move { while unused.recv().await.is_some() {} });
-    watch(&cluster, &sources);
+    feed::watch(&cluster, &sources);
     let synced = tokio::time::timeout(std::time::Duration::from_secs(30), cluster.wait_synced()).await;
     synced
         .map_err(|_| anyhow::anyhow!("the cluster could not be read: {}", cluster.troubles().join("; ")))?;

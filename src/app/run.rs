@@ -14,8 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::agent::Running;
 use super::board::Boards;
-use super::demo::watch;
 use super::driver::{Driver, Input, Queues, fold, watch_wall_clock};
+use super::feed;
 use super::outbox::Outbox;
 use crate::api::{self, Agent, Metrics, Tokens};
 use crate::clock::Clock;
@@ -102,7 +102,7 @@ pub async fn run(mut setup: Setup) -> anyhow::Result<()> {
         sources: sources.clone(),
         draining: Arc::clone(&draining),
     });
-    first_records(&results, &setup.files, setup.cap, journal_id);
+    feed::first_records(&results, &setup.files, setup.cap, journal_id);
     let mut driver = Driver::new(Box::new(journal), rules, clock)?;
     driver.watch(measuring(metrics.clone()));
     let ended =
@@ -118,7 +118,7 @@ pub async fn run(mut setup: Setup) -> anyhow::Result<()> {
     };
     let outbox = Arc::new(outbox);
     tokio::spawn(Arc::clone(&outbox).run(launches_in));
-    watch(&cluster, &sources);
+    feed::watch(&cluster, &sources);
     if let Some(source) = &config.prometheus {
         let (boards, every, cluster) = (Arc::clone(&boards), source.every(), Arc::clone(&cluster));
         tokio::spawn(async move {
@@ -207,19 +207,6 @@ fn measuring(metrics: Metrics) -> super::driver::Watcher {
             }
         }
     })
-}
-
-/// The first two records of a run.
-pub(super) fn first_records(
-    results: &mpsc::UnboundedSender<Input>,
-    files: &RuleFiles,
-    cap: Option<Mode>,
-    journal: String,
-) {
-    let version = env!("CARGO_PKG_VERSION").to_owned();
-    let rules = EventKind::RulesLoaded { rules: files.loaded(cap) };
-    results.send(Input::event(EventKind::Started { journal, version })).ok();
-    results.send(Input::Events { events: vec![rules], blobs: files.blobs(), reply: None }).ok();
 }
 
 fn read_secret(path: &Path) -> anyhow::Result<String> {

@@ -8,7 +8,8 @@ use crate::model::verdict::Verdict;
 /// One line: a word for what happened, and what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// `heard`, `found`, `planned`, `rehearsed`, `gate`, `done`, `measured`, `ended`, `learnt`.
+    /// `heard`, `found`, `planned`, `rehearsed`, `gate`, `done`, `undone`, `noted`, `measured`, `ended`,
+    /// `learnt`; the demo adds `fault`.
     pub word: &'static str,
     /// The rest, for people.
     pub text: String,
@@ -46,55 +47,55 @@ fn line(change: &Change) -> Option<(&'static str, String)> {
             let steps: Vec<String> = plan.steps.iter().map(ToString::to_string).collect();
             ("planned", steps.join(", "))
         }
-        Change::Rehearsed { rehearsal, .. } => (
-            "rehearsed",
-            match rehearsal {
-                Rehearsal::Accepted { .. } => "the API server accepts the dry run".to_owned(),
-                Rehearsal::Forbidden { verb, resource, .. } => {
-                    format!("the right to {verb} {resource} is missing")
-                }
-                Rehearsal::Refused { why } | Rehearsal::Unreadable { why } => why.clone(),
-            },
-        ),
-        Change::Gated { verdict, checks, .. } => (
-            "gate",
-            match verdict {
-                Verdict::Allow => format!("go: all {} checks passed", checks.len()),
-                Verdict::Ask { .. } => "people are asked".to_owned(),
-                Verdict::Hold { holds } => {
-                    format!(
-                        "not now: {}",
-                        holds.first().map(|hold| hold.reason.to_string()).unwrap_or_default()
-                    )
-                }
-                Verdict::Refuse { reasons } => {
-                    format!("no: {}", reasons.first().map(ToString::to_string).unwrap_or_default())
-                }
-            },
-        ),
+        Change::Rehearsed { rehearsal, .. } => ("rehearsed", rehearsed(rehearsal)),
+        Change::Gated { verdict, checks, .. } => ("gate", gated(verdict, checks.len())),
         Change::StepEnded { direction, outcome, .. } => {
             let word = if *direction == Direction::Undo { "undone" } else { "done" };
-            (
-                word,
-                match outcome {
-                    Outcome::Done { detail } => detail.clone(),
-                    Outcome::AlreadyDone => "nothing was left to do".to_owned(),
-                    Outcome::Stale { why } | Outcome::Failed { why } | Outcome::Unknown { why } => {
-                        why.clone()
-                    }
-                },
-            )
+            (word, ended(outcome))
         }
+        Change::Noted { reason, .. } => ("noted", reason.to_string()),
         Change::Probed { reading, .. } => {
-            let value = reading.figure.map(|figure| format!("{:.1} %", figure.value * 100.0));
-            ("measured", format!("{} {} {}", reading.indicator, value.unwrap_or_default(), reading.level))
+            let value = reading.figure.map(|figure| format!(" {:.1} %", figure.value * 100.0));
+            let why = if reading.why.is_empty() { String::new() } else { format!(": {}", reading.why) };
+            let (indicator, level) = (&reading.indicator, reading.level);
+            ("measured", format!("{indicator}{} {level}{why}", value.unwrap_or_default()))
         }
         Change::Ended { phase, reason, .. } => ("ended", format!("{phase}: {reason}")),
         Change::RevisionGood { subject, spec_hash, .. } => {
-            ("learnt", format!("revision {} of {subject} is good", spec_hash.short()))
+            ("learnt", format!("{subject}: revision {} is good", spec_hash.short()))
         }
         _ => return None,
     })
+}
+
+fn rehearsed(rehearsal: &Rehearsal) -> String {
+    match rehearsal {
+        Rehearsal::Accepted { .. } => "the API server accepts the dry run".to_owned(),
+        Rehearsal::Forbidden { verb, resource, .. } => format!("the right to {verb} {resource} is missing"),
+        Rehearsal::Refused { why } | Rehearsal::Unreadable { why } => why.clone(),
+    }
+}
+
+fn gated(verdict: &Verdict, checks: usize) -> String {
+    let first = |reasons: Vec<String>| reasons.into_iter().next().unwrap_or_default();
+    match verdict {
+        Verdict::Allow => format!("go: all {checks} checks passed"),
+        Verdict::Ask { .. } => "people are asked".to_owned(),
+        Verdict::Hold { holds } => {
+            format!("not now: {}", first(holds.iter().map(|hold| hold.reason.to_string()).collect()))
+        }
+        Verdict::Refuse { reasons } => {
+            format!("no: {}", first(reasons.iter().map(ToString::to_string).collect()))
+        }
+    }
+}
+
+fn ended(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Done { detail } => detail.clone(),
+        Outcome::AlreadyDone => "nothing was left to do".to_owned(),
+        Outcome::Stale { why } | Outcome::Failed { why } | Outcome::Unknown { why } => why.clone(),
+    }
 }
 
 /// Blocks from empty to full.
