@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::yaml::{Fault, Faults, Fields, Node, header, parse};
+use crate::yaml::{Fault, Faults, Fields, Node, header, marked, parse, source_line};
 
 /// What is in force.
 #[derive(Clone, Debug, Serialize)]
@@ -109,13 +109,17 @@ pub struct Mistakes {
     pub file: String,
     /// What is wrong.
     pub faults: Vec<Fault>,
+    /// The file's text, to show the lines meant; empty where it could not be read.
+    pub text: String,
 }
 
 impl std::fmt::Display for Mistakes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (index, fault) in self.faults.iter().enumerate() {
             let end = if index + 1 < self.faults.len() { "\n" } else { "" };
-            write!(f, "{}:{}:{}: error: {}{end}", self.file, fault.line, fault.column, fault.text)?;
+            let (line, column) = (fault.line, fault.column);
+            let shown = marked(source_line(&self.text, line), line, column);
+            write!(f, "{}:{line}:{column}: error: {}{shown}{end}", self.file, fault.text)?;
         }
         Ok(())
     }
@@ -149,18 +153,19 @@ impl Config {
     /// Every mistake, with line and column.
     pub fn load(path: &Path) -> Result<Self, Mistakes> {
         let file = path.display().to_string();
-        let fault =
-            |text: String| Mistakes { file: file.clone(), faults: vec![Fault { line: 1, column: 1, text }] };
-        let text =
-            std::fs::read_to_string(path).map_err(|error| fault(format!("cannot be read: {error}")))?;
-        let root = parse(&text).map_err(|found| Mistakes { file: file.clone(), faults: vec![found] })?;
+        let mistakes =
+            |faults: Vec<Fault>, text: &str| Mistakes { file: file.clone(), faults, text: text.to_owned() };
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            mistakes(vec![Fault { line: 1, column: 1, text: format!("cannot be read: {error}") }], "")
+        })?;
+        let root = parse(&text).map_err(|found| mistakes(vec![found], &text))?;
         let mut faults = Faults::default();
         let base = path.parent().unwrap_or(Path::new("")).to_path_buf();
         let config = Reader { base, faults: &mut faults }.config(&root);
         faults.0.sort_by_key(|fault| (fault.line, fault.column));
         match config.filter(|_| faults.0.is_empty()) {
             Some(config) => Ok(config),
-            None => Err(Mistakes { file, faults: faults.0 }),
+            None => Err(mistakes(faults.0, &text)),
         }
     }
 }

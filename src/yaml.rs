@@ -45,6 +45,25 @@ pub struct Fault {
     pub text: String,
 }
 
+/// A line of a text, from 1; empty where there is none.
+#[must_use]
+pub fn source_line(text: &str, line: u64) -> &str {
+    let index = usize::try_from(line).unwrap_or(0).checked_sub(1);
+    index.and_then(|index| text.lines().nth(index)).unwrap_or_default()
+}
+
+/// A source line with a mark under a column, to stand below a message; nothing for an empty line.
+#[must_use]
+pub fn marked(source: &str, line: u64, column: u64) -> String {
+    if source.trim().is_empty() {
+        return String::new();
+    }
+    let before = usize::try_from(column).unwrap_or(1).saturating_sub(1);
+    // Tabs stay tabs, so that the mark stands where the eye expects it.
+    let gap: String = source.chars().take(before).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+    format!("\n{line:>5} | {source}\n      | {gap}^")
+}
+
 /// Mistakes found so far.
 #[derive(Clone, Debug, Default)]
 pub struct Faults(pub Vec<Fault>);
@@ -316,6 +335,13 @@ mod tests {
         lines.sort_unstable();
         // Mutation: returning after the first fault leaves one line here.
         assert_eq!(lines, [2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn a_mark_stands_under_its_column() {
+        let text = "a: 1\n\tb: x\n";
+        assert_eq!(marked(source_line(text, 2), 2, 5), "\n    2 | \tb: x\n      | \t   ^");
+        assert_eq!(marked(source_line(text, 9), 9, 1), "");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The health board at work: polls Prometheus, turns edges into signals and proof into events, and
 //! measures for one incident on demand.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -58,10 +58,8 @@ impl Boards {
         }
     }
 
-    /// What is wrong with Prometheus now.
-    #[must_use]
-    pub fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn lock(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Polls until the driver is gone.
@@ -73,12 +71,12 @@ impl Boards {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            for (route, reading) in self.read_all(&indicator, window_s).await {
-                let signal = self
-                    .board
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .take(&self.rules.indicators, &reading);
+            let read = self.read_all(&indicator, window_s).await;
+            let there: BTreeSet<Subject> = read.iter().map(|(route, _)| route.subject.clone()).collect();
+            self.lock().retain(|subject| there.contains(subject));
+            prover.retain(|subject| there.contains(subject));
+            for (route, reading) in read {
+                let signal = self.lock().take(&self.rules.indicators, &reading);
                 if let Some(signal) = signal
                     && out.send(Input::event(EventKind::Signal { signal })).await.is_err()
                 {

@@ -158,7 +158,7 @@ async fn heal(options: &Options, path: &Path) -> anyhow::Result<Summary> {
 
     let sim = Sim::new(options.seed, clock);
     let cluster = Arc::new(Cluster::new(sim.client(), vec!["*".to_owned()]));
-    let prometheus = Some(Prometheus::over(sim.prometheus()));
+    let prometheus = Some(Prometheus::over(sim.prometheus(), clock));
     let boards = Arc::new(Boards::new(Arc::clone(&cluster), Arc::clone(&rules), prometheus, clock, HISTORY));
 
     let id = format!("d{}", options.seed);

@@ -49,7 +49,8 @@ pub async fn plan(
     let taken = intake::signals(vec![signal], "plan", &cluster)
         .map_err(|refusal| anyhow::anyhow!(refusal.message))?;
 
-    let prometheus = config.prometheus.as_ref().map(super::run::prometheus).transpose()?;
+    let prometheus = config.prometheus.as_ref();
+    let prometheus = prometheus.map(|source| super::run::prometheus(source, clock)).transpose()?;
     let boards =
         Arc::new(Boards::new(Arc::clone(&cluster), Arc::clone(&rules), prometheus, clock, config.history));
     let (results, _unused) = mpsc::unbounded_channel();

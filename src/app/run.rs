@@ -54,12 +54,13 @@ pub struct Setup {
 ///
 /// # Errors
 /// Its CA file is wrong.
-pub fn prometheus(source: &PrometheusSource) -> anyhow::Result<Prometheus> {
-    Prometheus::connect(&Address {
+pub fn prometheus(source: &PrometheusSource, clock: Clock) -> anyhow::Result<Prometheus> {
+    let address = Address {
         url: source.url.clone(),
         token_file: source.token_file.clone(),
         ca_file: source.ca_file.clone(),
-    })
+    };
+    Prometheus::connect(&address, clock)
 }
 
 /// Runs until a signal, or until the loop fails.
@@ -78,7 +79,7 @@ pub async fn run(mut setup: Setup) -> anyhow::Result<()> {
     let tokens = Tokens::load(&config.tokens)?;
     let rules = Arc::new(setup.rules);
     let cluster = Arc::new(Cluster::new(connect(&setup.access).await?, config.namespaces.clone()));
-    let prometheus = config.prometheus.as_ref().map(prometheus).transpose()?;
+    let prometheus = config.prometheus.as_ref().map(|source| prometheus(source, clock)).transpose()?;
     let boards =
         Arc::new(Boards::new(Arc::clone(&cluster), Arc::clone(&rules), prometheus, clock, config.history));
     let api =

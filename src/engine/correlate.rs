@@ -10,12 +10,19 @@ use super::state::State;
 use crate::model::change::Change;
 use crate::model::incident::{IncidentId, IncidentKey, Phase};
 use crate::model::reason::Reason;
-use crate::model::signal::{Signal, SignalState};
+use crate::model::signal::{Signal, SignalState, Symptom};
 use crate::rules::Rules;
 
 /// The key under which a signal's case is found. Subjects arrive resolved to their top owner.
+///
+/// An alert that maps to nothing is a case of its own: nobody knows what it is about, so nobody may say
+/// that another one of its namespace tells the same.
 fn key(signal: &Signal) -> IncidentKey {
-    IncidentKey { owner: signal.subject.clone(), family: signal.symptom.family().to_owned() }
+    let family = match signal.symptom.as_str() {
+        Symptom::CUSTOM_ALERT => format!("{} {}", Symptom::CUSTOM_ALERT, signal.source),
+        _ => signal.symptom.family().to_owned(),
+    };
+    IncidentKey { owner: signal.subject.clone(), family }
 }
 
 /// A signal was heard.

@@ -95,15 +95,9 @@ impl Board {
         Some(signal(trigger, track, reading, figure))
     }
 
-    /// The last reading of an indicator for a subject, judged.
-    #[must_use]
-    pub fn last(&self, indicator: &str, subject: &Subject) -> Option<&Probe> {
-        self.tracks.get(&(indicator.to_owned(), subject.clone())).map(|track| &track.last)
-    }
-
-    /// Forgets a subject that vanished.
-    pub fn forget(&mut self, subject: &Subject) {
-        self.tracks.retain(|(_, known), _| known != subject);
+    /// Forgets the subjects that are not there any more.
+    pub fn retain(&mut self, keep: impl Fn(&Subject) -> bool) {
+        self.tracks.retain(|(_, subject), _| keep(subject));
     }
 }
 

@@ -96,6 +96,11 @@ impl Prover {
         Some(Proven { revision, requests: track.requests, since })
     }
 
+    /// Forgets the routes that are not there any more.
+    pub fn retain(&mut self, keep: impl Fn(&Subject) -> bool) {
+        self.tracks.retain(|subject, _| keep(subject));
+    }
+
     /// Tells again about a revision whose proof could not be written down.
     pub fn retell(&mut self, subject: &Subject) {
         if let Some(track) = self.tracks.get_mut(subject) {

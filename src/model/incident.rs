@@ -46,7 +46,7 @@ impl fmt::Display for IncidentId {
 pub struct IncidentKey {
     /// Deployment, Service, route, node or control plane component.
     pub owner: Subject,
-    /// Component part of the symptom.
+    /// Component part of the symptom; for an alert that maps to nothing, its own identity.
     pub family: String,
 }
 

@@ -128,6 +128,10 @@ impl Rules {
         let loaded = files.loaded(max_mode);
         let digest = Digest::of_json(&serde_json::to_value(&loaded).unwrap_or_default());
         notes.sort();
+        for note in &mut notes {
+            let text = files.playbooks.get(&note.file).or_else(|| files.policies.get(&note.file));
+            text.iter().for_each(|text| note.quote(text));
+        }
         let (errors, warnings): (Vec<Note>, Vec<Note>) =
             notes.into_iter().partition(|note| note.severity == super::NoteSeverity::Error);
         if !errors.is_empty() {

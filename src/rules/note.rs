@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::yaml::Fault;
+use crate::yaml::{Fault, marked, source_line};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -27,13 +27,21 @@ pub struct Note {
     pub severity: NoteSeverity,
     /// What is wrong and what to do.
     pub text: String,
+    /// The line it is about, as it stands in the file; empty where there is none.
+    pub source: String,
 }
 
 impl Note {
     /// An error at a place.
     #[must_use]
     pub fn error(file: &str, line: u64, column: u64, text: impl Into<String>) -> Self {
-        Self { file: file.to_owned(), line, column, severity: NoteSeverity::Error, text: text.into() }
+        let (severity, text, source) = (NoteSeverity::Error, text.into(), String::new());
+        Self { file: file.to_owned(), line, column, severity, text, source }
+    }
+
+    /// The same with its line out of the file's text.
+    pub(super) fn quote(&mut self, text: &str) {
+        self.source = source_line(text, self.line).to_owned();
     }
 
     /// The faults of a YAML file as errors.
@@ -49,6 +57,7 @@ impl fmt::Display for Note {
             NoteSeverity::Error => "error",
             NoteSeverity::Warning => "warning",
         };
-        write!(f, "{}:{}:{}: {severity}: {}", self.file, self.line, self.column, self.text)
+        write!(f, "{}:{}:{}: {severity}: {}", self.file, self.line, self.column, self.text)?;
+        f.write_str(&marked(&self.source, self.line, self.column))
     }
 }

@@ -105,7 +105,7 @@ impl Playbook {
         let before = notes.len();
         let functions: BTreeMap<String, usize> =
             ast.iter_functions().map(|f| (f.name.to_owned(), f.params.len())).collect();
-        check_functions(file, &functions, &ast, notes);
+        check_functions(file, text, &functions, &ast, notes);
         if notes.len() > before {
             return None;
         }
@@ -125,16 +125,16 @@ impl Playbook {
         if playbook.title.is_empty() {
             notes.push(Note::error(file, 1, 1, "the first line must say what the playbook does: //! ..."));
         }
-        playbook.about(indicators, notes);
+        playbook.about(text, indicators, notes);
         (notes.len() == before).then_some(playbook)
     }
 
-    fn about(&mut self, indicators: &Catalogue, notes: &mut Vec<Note>) {
+    fn about(&mut self, text: &str, indicators: &Catalogue, notes: &mut Vec<Note>) {
         let about = match call(&self.engine, &self.ast, "about", None, ()) {
             Ok(about) => about,
             Err(error) => return notes.push(Note::error(&self.file, error.line, error.column, error.text)),
         };
-        let line = self.ast.iter_functions().find(|f| f.name == "about").map_or(1, |_| 1);
+        let line = line_of(text, "about");
         let mut wrong =
             |text: String| notes.push(Note::error(&self.file, line, 1, format!("about(): {text}")));
         let Some(mut about) = about.try_cast::<Map>() else {
@@ -231,15 +231,32 @@ impl Playbook {
     }
 }
 
-fn check_functions(file: &str, functions: &BTreeMap<String, usize>, ast: &AST, notes: &mut Vec<Note>) {
+/// Line of a function in the text of a script; the script engine does not tell it.
+fn line_of(text: &str, function: &str) -> u64 {
+    let begins = |line: &str| {
+        let rest = line.trim_start().strip_prefix("fn ").map(str::trim_start);
+        rest.and_then(|rest| rest.strip_prefix(function))
+            .is_some_and(|rest| rest.trim_start().starts_with('('))
+    };
+    let index = text.lines().position(begins).unwrap_or(0);
+    u64::try_from(index).unwrap_or(0) + 1
+}
+
+fn check_functions(
+    file: &str,
+    text: &str,
+    functions: &BTreeMap<String, usize>,
+    ast: &AST,
+    notes: &mut Vec<Note>,
+) {
     for (name, arity, need) in FUNCTIONS {
         match functions.get(name) {
             None if need == "must" => {
                 notes.push(Note::error(file, 1, 1, format!("the function {name} is missing")));
             }
             Some(params) if *params != arity => {
-                let text = format!("the function {name} takes {arity} parameter(s), here it has {params}");
-                notes.push(Note::error(file, 1, 1, text));
+                let why = format!("the function {name} takes {arity} parameter(s), here it has {params}");
+                notes.push(Note::error(file, line_of(text, name), 1, why));
             }
             _ => {}
         }

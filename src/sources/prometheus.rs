@@ -7,8 +7,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bytes::Bytes;
 use http::{Request, Response};
+use jiff::Timestamp;
 use serde::Deserialize;
 use tower::{BoxError, ServiceExt};
+
+use crate::clock::Clock;
 
 /// An HTTP client as a service: that of a socket, or a router in process.
 pub type Http = tower::util::BoxCloneSyncService<Request<Bytes>, Response<Bytes>, BoxError>;
@@ -17,6 +20,10 @@ pub type Http = tower::util::BoxCloneSyncService<Request<Bytes>, Response<Bytes>
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// An answer holds one line per host; this is a hundred thousand of them.
 const MAX_BODY: usize = 16 << 20;
+
+/// An instant query is answered for the server's own now. Clocks of one cluster differ by less than a
+/// second; a server that is further off than this measures another time than the one we act in.
+const MAX_OFF_S: f64 = 60.0;
 
 /// How to reach Prometheus.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +40,7 @@ pub struct Address {
 #[derive(Clone, Debug)]
 pub struct Prometheus {
     http: Http,
+    clock: Clock,
     base: String,
     token_file: Option<PathBuf>,
 }
@@ -75,7 +83,7 @@ impl Prometheus {
     ///
     /// # Errors
     /// The address or the CA file is wrong.
-    pub fn connect(address: &Address) -> anyhow::Result<Self> {
+    pub fn connect(address: &Address, clock: Clock) -> anyhow::Result<Self> {
         let mut builder =
             reqwest::Client::builder().timeout(TIME_LIMIT).redirect(reqwest::redirect::Policy::none());
         if let Some(path) = &address.ca_file {
@@ -105,13 +113,13 @@ impl Prometheus {
             }
         });
         let base = address.url.trim_end_matches('/').to_owned();
-        Ok(Self { http: Http::new(http), base, token_file: address.token_file.clone() })
+        Ok(Self { http: Http::new(http), clock, base, token_file: address.token_file.clone() })
     }
 
     /// A reader over a service in process.
     #[must_use]
-    pub fn over(http: Http) -> Self {
-        Self { http, base: "http://prometheus".to_owned(), token_file: None }
+    pub fn over(http: Http, clock: Clock) -> Self {
+        Self { http, clock, base: "http://prometheus".to_owned(), token_file: None }
     }
 
     /// Counts by `destination_service`, from the two queries of an indicator. A host that is absent had no
@@ -141,7 +149,7 @@ impl Prometheus {
         let answer =
             answer.map_err(|_| format!("Prometheus did not answer within {} s", TIME_LIMIT.as_secs()))??;
         let status = answer.status();
-        read(answer.body()).map_err(|why| {
+        read(answer.body(), self.clock.now()).map_err(|why| {
             if status.is_success() {
                 format!("Prometheus: {why}")
             } else {
@@ -180,7 +188,7 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-fn read(body: &[u8]) -> Result<BTreeMap<String, f64>, String> {
+fn read(body: &[u8], now: Timestamp) -> Result<BTreeMap<String, f64>, String> {
     let answer: Answer =
         serde_json::from_slice(body).map_err(|error| format!("unexpected answer: {error}"))?;
     if answer.status != "success" {
@@ -200,6 +208,10 @@ fn read(body: &[u8]) -> Result<BTreeMap<String, f64>, String> {
         };
         let value: f64 =
             series.value.1.parse().map_err(|_| format!("{:?} is not a number", series.value.1))?;
+        let off = (series.value.0 - now.as_duration().as_secs_f64()).abs();
+        if off > MAX_OFF_S {
+            return Err(format!("its clock is {off:.0} s off ours: what it measured is not about now"));
+        }
         if !value.is_finite() || value < 0.0 {
             return Err(format!("the value for {host} is {value}"));
         }
@@ -213,15 +225,17 @@ fn read(body: &[u8]) -> Result<BTreeMap<String, f64>, String> {
 #[cfg(test)]
 mod tests {
     use super::read;
+    use jiff::Timestamp;
 
     #[test]
     fn only_whole_answers_with_finite_values_count() {
         let vector = |value: &str| {
             format!(
-                r#"{{"status":"success","data":{{"resultType":"vector","result":[{{"metric":{{"destination_service":"a"}},"value":[1,"{value}"]}}]}}}}"#
+                r#"{{"status":"success","data":{{"resultType":"vector","result":[{{"metric":{{"destination_service":"a"}},"value":[1000.5,"{value}"]}}]}}}}"#
             )
         };
-        assert_eq!(read(vector("3").as_bytes()).unwrap().get("a"), Some(&3.0));
+        let read = |text: &str| read(text.as_bytes(), Timestamp::from_second(1_000).unwrap());
+        assert_eq!(read(&vector("3")).unwrap().get("a"), Some(&3.0));
         for bad in [
             vector("NaN"),
             vector("+Inf"),
@@ -231,9 +245,10 @@ mod tests {
                 .to_owned(),
             r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#.to_owned(),
             "<html>".to_owned(),
+            vector("3").replace("1000.5", "900"),
         ] {
             // Mutation: reading NaN as 0 would make an ill route look healthy.
-            assert!(read(bad.as_bytes()).is_err(), "{bad}");
+            assert!(read(&bad).is_err(), "{bad}");
         }
     }
 }
