@@ -7,6 +7,7 @@ mod rehearse;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -34,6 +35,14 @@ impl Effectors {
     #[must_use]
     pub fn new(cluster: Arc<Cluster>, clock: Clock) -> Self {
         Self { cluster, clock }
+    }
+
+    /// Waits until the watched stores can be believed.
+    ///
+    /// # Errors
+    /// They could not within the limit, and why.
+    pub async fn fresh(&self, limit: Duration) -> Result<(), String> {
+        self.cluster.wait_fresh(limit).await
     }
 }
 

@@ -57,6 +57,14 @@ impl Running {
         found.await.map_err(|_| away())
     }
 
+    /// Without our cache every target would be unknown; the sender repeats itself.
+    fn synced(&self) -> Result<(), Refusal> {
+        if self.cluster.is_synced() {
+            return Ok(());
+        }
+        Err(Refusal::new(503, "not_synced", "the cluster has not been read yet; send it again"))
+    }
+
     async fn events(&self, events: Vec<EventKind>) -> Result<Vec<String>, Refusal> {
         let (reply, durable) = oneshot::channel::<Reply>();
         let input = Input::Events { events, blobs: Vec::new(), reply: Some(reply) };
@@ -142,6 +150,7 @@ impl Running {
 impl Agent for Running {
     fn signals(&self, signals: Vec<Signal>, source: String) -> BoxFuture<'_, Result<Vec<String>, Refusal>> {
         async move {
+            self.synced()?;
             let signals = intake::signals(signals, &source, &self.cluster)?;
             self.events(signals.into_iter().map(|signal| EventKind::Signal { signal }).collect()).await
         }
@@ -154,14 +163,7 @@ impl Agent for Running {
         source: String,
     ) -> BoxFuture<'_, Result<Vec<String>, Refusal>> {
         async move {
-            if !self.cluster.is_synced() {
-                // Without our cache every target would be unknown; the sender repeats itself.
-                return Err(Refusal::new(
-                    503,
-                    "not_synced",
-                    "the cluster has not been read yet; send it again",
-                ));
-            }
+            self.synced()?;
             let signals = intake::alerts(&notification, &source, &self.rules.alerts, &self.cluster);
             self.events(signals.into_iter().map(|signal| EventKind::Signal { signal }).collect()).await
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
@@ -15,6 +16,9 @@ use crate::model::event::EventKind;
 use crate::model::facts::Findings;
 use crate::model::plan::Outcome;
 use crate::model::record::Blob;
+
+/// How long an inspection waits for the watches: less than the engine waits for the inspection.
+const FRESH_WITHIN: Duration = Duration::from_secs(30);
 
 /// Everything effects need.
 pub struct Outbox {
@@ -79,7 +83,14 @@ impl Outbox {
     }
 
     async fn inspect(&self, inspect: &Inspect) -> Findings {
-        let mut findings = self.effectors.inspect(inspect).await;
+        let mut findings = match self.effectors.fresh(FRESH_WITHIN).await {
+            Ok(()) => self.effectors.inspect(inspect).await,
+            // What a half-read store does not hold is not known to be absent: nothing is known then.
+            Err(why) => {
+                let missing = inspect.needs.iter().map(|need| (need.clone(), why.clone())).collect();
+                return Findings { missing, ..Findings::default() };
+            }
+        };
         if findings.gone {
             return findings;
         }

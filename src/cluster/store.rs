@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use kube::Client;
 use tokio::sync::watch;
@@ -9,6 +10,9 @@ use tokio::sync::watch;
 use super::route::Route;
 use super::rule::Rule;
 use crate::model::subject::Subject;
+
+/// Pause between two looks at interrupted watches.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// The watched stores and the client.
 pub struct Cluster {
@@ -68,6 +72,24 @@ impl Cluster {
     pub fn is_synced(&self) -> bool {
         let synced = *self.synced.borrow();
         synced.of > 0 && synced.done >= synced.of
+    }
+
+    /// Waits until the stores can be believed: every watch has delivered its first list, and none is
+    /// interrupted. What a half-read store does not hold is not known to be absent.
+    ///
+    /// # Errors
+    /// They could not be believed within the limit, with the trouble of the watches.
+    pub async fn wait_fresh(&self, limit: Duration) -> Result<(), String> {
+        let wait = async {
+            self.wait_synced().await;
+            while !self.troubles().is_empty() {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        tokio::time::timeout(limit, wait).await.map_err(|_| {
+            let troubles = self.troubles().join("; ");
+            format!("our view of the cluster is not complete: {troubles}").trim_end_matches(": ").to_owned()
+        })
     }
 
     /// What is wrong with the watches now, one sentence each.

@@ -58,10 +58,11 @@ impl Cluster {
         };
         let stream = watcher(api, watcher::Config::default()).default_backoff();
         pin_mut!(stream);
+        let name = watch_name("VirtualServices", scope);
         let mut listed: BTreeSet<Subject> = BTreeSet::new();
         let mut first = true;
         while let Some(event) = stream.next().await {
-            self.trouble("watch of VirtualServices", event.as_ref().err());
+            self.trouble(&name, event.as_ref().err());
             match event {
                 Ok(watcher::Event::Init) => listed.clear(),
                 Ok(watcher::Event::InitApply(object)) => {
@@ -127,10 +128,11 @@ impl Cluster {
         };
         let stream = watcher(api, watcher::Config::default()).default_backoff();
         pin_mut!(stream);
+        let name = watch_name("DestinationRules", scope);
         let mut fresh = Vec::new();
         let mut first = true;
         while let Some(event) = stream.next().await {
-            self.trouble("watch of DestinationRules", event.as_ref().err());
+            self.trouble(&name, event.as_ref().err());
             match event {
                 Ok(watcher::Event::Init) => fresh.clear(),
                 Ok(watcher::Event::InitApply(object)) => fresh.push(Rule::of(&object)),
@@ -175,5 +177,12 @@ impl Cluster {
                 }
             }
         }
+    }
+}
+
+fn watch_name(plural: &str, scope: Option<&str>) -> String {
+    match scope {
+        Some(namespace) => format!("watch of {plural} in {namespace}"),
+        None => format!("watch of {plural}"),
     }
 }
