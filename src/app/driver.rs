@@ -259,10 +259,8 @@ impl Driver {
 
     fn launch(&self, change: &Change, launches: &mpsc::UnboundedSender<Launch>) {
         for effect in effects(&self.state, change) {
-            let permit = match &effect {
-                Effect::Execute(_) => gate::permit(&self.state, change),
-                _ => None,
-            };
+            let writes = matches!(effect, Effect::Execute(_));
+            let permit = if writes { gate::permit(&self.state, change) } else { None };
             let blobs = self.documents(&effect);
             // The outbox is gone only when the process ends.
             launches.send(Launch { effect, permit, blobs }).ok();
@@ -273,7 +271,7 @@ impl Driver {
         let digests = match effect {
             Effect::Rehearse { plan, .. } => plan.steps.iter().flat_map(|step| step.blobs()).collect(),
             Effect::Execute(execute) => execute.action.blobs(),
-            _ => Vec::new(),
+            Effect::Inspect(_) | Effect::Probe { .. } | Effect::Notify { .. } => Vec::new(),
         };
         let read = |digest| match self.journal.blob(&digest) {
             Ok(Some(bytes)) => Some(Blob { digest, bytes }),

@@ -11,6 +11,7 @@ use crate::model::reason::Reason;
 
 /// What this committed change asks for. `state` already holds the whole batch.
 #[must_use]
+#[expect(clippy::wildcard_enum_match_arm, reason = "most changes ask the outside for nothing")]
 pub fn effects(state: &State, change: &Change) -> Vec<Effect> {
     let known = |id: &IncidentId| state.incidents.get(id);
     match change {

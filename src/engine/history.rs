@@ -114,7 +114,8 @@ pub(super) fn gone(state: &State, rules: &Rules, at: Timestamp, subject: &Subjec
     changes
 }
 
-/// Folds the changes of routes.
+/// Folds the changes of routes; `apply` hands over no others.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the others belong to incidents and the process")]
 pub(super) fn fold(routes: &mut BTreeMap<Subject, RouteHistory>, at: Timestamp, change: &Change) {
     match change {
         Change::RevisionInForce { revision } => {

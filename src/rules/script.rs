@@ -92,14 +92,12 @@ pub(super) fn call(
 
 /// The innermost place and words of an error: the call chain around it helps nobody at night.
 fn explain(error: &EvalAltResult) -> ScriptError {
-    match error {
-        EvalAltResult::ErrorInFunctionCall(_, _, inner, _) => explain(inner),
-        other => {
-            let mut bare = other.to_string();
-            if let Some(at) = bare.rfind(" (line ") {
-                bare.truncate(at);
-            }
-            ScriptError::new(other.position(), bare)
-        }
+    if let EvalAltResult::ErrorInFunctionCall(_, _, inner, _) = error {
+        return explain(inner);
     }
+    let mut bare = error.to_string();
+    if let Some(at) = bare.rfind(" (line ") {
+        bare.truncate(at);
+    }
+    ScriptError::new(error.position(), bare)
 }
