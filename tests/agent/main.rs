@@ -1,0 +1,5 @@
+//! Tests of the agent that need nothing but Rust: on the simulated cluster, on journals, on the binary.
+
+mod api;
+mod healing;
+mod stage;
