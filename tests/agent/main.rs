@@ -2,4 +2,5 @@
 
 mod api;
 mod healing;
+mod journal;
 mod stage;
