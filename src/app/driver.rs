@@ -78,6 +78,8 @@ pub struct Driver {
     last_at: Timestamp,
     snapshot_at: u64,
     watcher: Option<Watcher>,
+    /// Whether the last commit failed: told once, and once when it is over.
+    failing: bool,
 }
 
 /// Ends of the queues the driver reads. Results come back on a queue of their own, which sources cannot
@@ -99,7 +101,7 @@ impl Driver {
     pub fn new(journal: Box<dyn Journal>, rules: Arc<Rules>, clock: Clock) -> Result<Self, JournalError> {
         let (state, last_at) = fold(journal.as_ref())?;
         let snapshot_at = journal.head().seq;
-        Ok(Self { state, rules, journal, clock, last_at, snapshot_at, watcher: None })
+        Ok(Self { state, rules, journal, clock, last_at, snapshot_at, watcher: None, failing: false })
     }
 
     /// Shows every record to a watcher, after its commit.
@@ -149,9 +151,16 @@ impl Driver {
         let mut batch = batch;
         loop {
             match self.try_turn(batch, launches) {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    if std::mem::take(&mut self.failing) {
+                        tracing::info!("journal written again");
+                    }
+                    return Ok(());
+                }
                 Err((AppendError::NotDurable(why), rest)) => {
-                    tracing::error!(why, "journal not written, nothing was done; trying again");
+                    if !std::mem::replace(&mut self.failing, true) {
+                        tracing::error!(why, "journal not written, nothing was done; trying again");
+                    }
                     batch = rest;
                     if batch.is_empty() {
                         return Ok(());
