@@ -18,11 +18,9 @@ use crate::model::facts::TrafficFacts;
 use crate::model::history::{Proof, ProvenDestination, RevisionProven};
 use crate::model::indicator::{Figure, Probe, Reading};
 use crate::model::subject::Subject;
-use crate::rules::{Indicator, Rules};
+use crate::rules::{Indicator, ROUTE_ERRORS, Rules};
 use crate::sources::prometheus::{Counts, Prometheus};
 
-/// The indicator that proves revisions.
-const ROUTE_ERRORS: &str = "traffic.route_error_rate";
 /// Hosts in one query: long enough to need few of them, short enough for Prometheus' request limit.
 const HOSTS_PER_QUERY: usize = 200;
 

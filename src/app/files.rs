@@ -34,6 +34,7 @@ pub fn read(playbooks: Option<&Path>, policies: Option<&Path>) -> anyhow::Result
     }
     if let Some(folder) = policies {
         files.policies = folder_files(folder, "yaml")?;
+        anyhow::ensure!(!files.policies.is_empty(), "there is no policy (*.yaml) in {}", folder.display());
     }
     Ok(files)
 }
@@ -59,6 +60,9 @@ fn folder_files(folder: &Path, ending: &str) -> anyhow::Result<BTreeMap<String, 
     let mut files = BTreeMap::new();
     for entry in entries {
         let path = entry?.path();
+        if path.is_file() && path.extension().is_some_and(|found| found == "yml") {
+            anyhow::bail!("{} would not be read: name it .yaml", path.display());
+        }
         if path.is_file() && path.extension().is_some_and(|found| found == ending) {
             let text =
                 fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;

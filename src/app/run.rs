@@ -29,11 +29,9 @@ use crate::model::event::EventKind;
 use crate::model::history::Standing;
 use crate::model::record::Draft;
 use crate::model::verdict::Mode;
-use crate::rules::{RuleFiles, Rules};
+use crate::rules::{RuleFiles, Rules, STACK};
 use crate::sources::prometheus::{Address, Prometheus};
 
-/// The stack of the loop: scripts recurse on it.
-const STACK: usize = 16 << 20;
 /// Inputs of sources that may wait; then their senders wait.
 const QUEUE: usize = 4_096;
 

@@ -63,12 +63,10 @@ fn choose(case: &mut Case<'_>, findings: &Findings) -> Result<Plan, Reason> {
 
 /// What one playbook proposes, after the engine's own refusals.
 fn propose(case: &Case<'_>, playbook: &Playbook, findings: &Findings) -> Result<Plan, Reason> {
-    for need in playbook.needs.iter().filter(|need| !need.optional) {
-        if !known(findings, &need.fact) {
-            let why = findings.missing.get(&need.fact).cloned();
-            let why = why.unwrap_or_else(|| "the inspection did not answer it".to_owned());
-            return Err(Reason::FactUnknown { fact: need.fact.clone(), why });
-        }
+    if let Some(need) = playbook.unknown(&findings.facts) {
+        let why = findings.missing.get(&need.fact).cloned();
+        let why = why.unwrap_or_else(|| "the inspection did not answer it".to_owned());
+        return Err(Reason::FactUnknown { fact: need.fact.clone(), why });
     }
     let steps = match playbook.plan(&case.incident, &findings.facts) {
         Answer::Steps(steps) => steps,
@@ -84,14 +82,6 @@ fn propose(case: &Case<'_>, playbook: &Playbook, findings: &Findings) -> Result<
         refusals::check(step, &case.incident.subject, &findings.facts)?;
     }
     Ok(plan)
-}
-
-fn known(findings: &Findings, fact: &str) -> bool {
-    match fact {
-        "route" => findings.facts.route.is_some(),
-        "traffic" => findings.facts.traffic.is_some(),
-        _ => false,
-    }
 }
 
 fn valid(case: &Case<'_>, plan: &Plan) -> Result<(), Reason> {

@@ -13,11 +13,11 @@ use crate::model::verdict::Mode;
 pub struct Act<'a> {
     /// Playbook that proposes it.
     pub playbook: &'a str,
-    /// Names of its actions.
+    /// Names of its actions that write. What else a plan does is no reason to let it write.
     pub actions: Vec<&'a str>,
     /// What it writes to.
     pub target: &'a Subject,
-    /// Labels of the signal.
+    /// Labels of the target, read from the object: a sender does not choose the policy.
     pub labels: &'a BTreeMap<String, String>,
 }
 
@@ -202,19 +202,20 @@ impl Scope {
         self.exclude.as_ref().is_some_and(|exclude| exclude.fits(act))
     }
 
-    /// How much the scope says about this act: the sum of the weights of the patterns that matched. A
-    /// namespace named in full outweighs any pattern.
-    fn specificity(&self, act: &Act<'_>) -> u32 {
+    /// How much the scope says about this act. Namespaces are compared first, then labels, kinds, playbooks
+    /// and actions, so that a namespace named in full outweighs everything that is said about others.
+    fn specificity(&self, act: &Act<'_>) -> [u32; 5] {
         let best = |globs: &Option<Vec<Glob>>, name: &str| {
             let fitting = globs.iter().flatten().filter(|glob| glob.matches(name));
             fitting.map(|glob| glob.weight() + 1).max().unwrap_or(0)
         };
         let actions = act.actions.iter().map(|name| best(&self.actions, name)).max().unwrap_or(0);
-        let labels = u32::try_from(self.labels.len()).unwrap_or(0) * 1_000;
-        best(&self.namespaces, act.target.scope_namespace())
-            + best(&self.kinds, &act.target.kind)
-            + best(&self.playbooks, act.playbook)
-            + actions
-            + labels
+        [
+            best(&self.namespaces, act.target.scope_namespace()),
+            u32::try_from(self.labels.len()).unwrap_or(u32::MAX),
+            best(&self.kinds, &act.target.kind),
+            best(&self.playbooks, act.playbook),
+            actions,
+        ]
     }
 }

@@ -2,17 +2,27 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use rhai::packages::{ArithmeticPackage, BasicArrayPackage, BasicMapPackage, BasicMathPackage};
-use rhai::packages::{BasicStringPackage, LogicPackage, MoreStringPackage, Package};
+use rhai::packages::{
+    ArithmeticPackage, BasicArrayPackage, BasicIteratorPackage, BasicMapPackage, BasicMathPackage,
+    BasicStringPackage, LogicPackage, MoreStringPackage, Package,
+};
 use rhai::{AST, CallFnOptions, Dynamic, Engine, EvalAltResult, FuncArgs, Position, Scope};
 
 use super::constructors;
 
 /// Operations per call: about 5 ms. A count and not a clock, or a replay would differ.
 const MAX_OPERATIONS: u64 = 200_000;
-/// Call depth: with the expression depths below, the deepest script stays far below the driver's stack of
-/// 16 MiB; a stack that overflows would abort the process.
+/// Call depth: with the expression depths below, the deepest script stays far below [`STACK`].
 const MAX_CALL_LEVELS: usize = 16;
+
+/// Elements of arrays and entries of maps, nested ones included: the tests of a playbook with a dozen
+/// routes in them fit, and what is nested this deep can still be dropped on [`STACK`].
+const MAX_ARRAY: usize = 1_000;
+const MAX_MAP: usize = 2_000;
+
+/// The stack that scripts need. A stack that overflows aborts the process, so every thread that runs them
+/// has one of this size.
+pub const STACK: usize = 16 << 20;
 
 /// An engine with every limit set. It has no package that sleeps, prints, reads files or asks for time.
 pub(super) fn engine() -> Engine {
@@ -23,13 +33,14 @@ pub(super) fn engine() -> Engine {
     BasicStringPackage::new().register_into_engine(&mut engine);
     MoreStringPackage::new().register_into_engine(&mut engine);
     BasicArrayPackage::new().register_into_engine(&mut engine);
+    BasicIteratorPackage::new().register_into_engine(&mut engine);
     BasicMapPackage::new().register_into_engine(&mut engine);
     engine.set_max_operations(MAX_OPERATIONS);
     engine.set_max_call_levels(MAX_CALL_LEVELS);
     engine.set_max_expr_depths(64, 32);
     engine.set_max_string_size(64 * 1024);
-    engine.set_max_array_size(10_000);
-    engine.set_max_map_size(2_000);
+    engine.set_max_array_size(MAX_ARRAY);
+    engine.set_max_map_size(MAX_MAP);
     engine.set_max_variables(256);
     engine.set_max_functions(256);
     engine.set_max_modules(0);
@@ -106,10 +117,16 @@ fn explain(error: &EvalAltResult) -> ScriptError {
 mod tests {
     use super::*;
 
-    fn run(body: &str) -> Result<Dynamic, ScriptError> {
-        let engine = engine();
-        let ast = compile(&engine, &format!("fn f() {{ {body} }}\nfn deeper(n) {{ deeper(n + 1) }}\n"))?;
-        call(&engine, &ast, "f", None, ())
+    /// Whether a script runs to its end, on the stack that scripts have.
+    fn run(body: &str) -> Result<(), ScriptError> {
+        let text = format!("fn f() {{ {body} }}\nfn deeper(n) {{ deeper(n + 1) }}\n");
+        let work = move || {
+            let engine = engine();
+            let ast = compile(&engine, &text)?;
+            call(&engine, &ast, "f", None, ()).map(|_| ())
+        };
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn(work);
+        thread.expect("a thread can be started").join().expect("a script does not panic")
     }
 
     // Mutation: leaving any `set_max_...` or `disable_symbol` out of `engine()`.
@@ -125,6 +142,8 @@ mod tests {
             "let a = []; loop { a.push(a); }",
             "let a = []; a.pad(2000000000, 0); a",
             "let a = [1]; loop { a += a; }",
+            "let a = []; loop { a = [a]; }",
+            "let m = #{}; loop { m = #{ m: m }; }",
             "let m = #{}; let i = 0; loop { m[`${i}`] = i; i += 1; }",
             "let s = \"a,\"; loop { s.replace(\",\", \",,,,,,,,\"); }",
             "range(0, 1000000000).map(|x| x)",
