@@ -241,6 +241,8 @@ fn own_token(config: &mut Config) -> anyhow::Result<Option<PathBuf>> {
 /// Leaves word beside the journal for `meshmend incidents`, `approve` and the like.
 fn remember(journal: &Path, api: &TcpListener, token_file: Option<&Path>) -> anyhow::Result<()> {
     let path = journal.with_extension("api.json");
+    // Whoever reads this stands in another folder.
+    let token_file = token_file.map(std::path::absolute).transpose()?;
     let server = format!("http://{}", api.local_addr()?);
     let text = json!({ "server": server, "token_file": token_file }).to_string();
     std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
