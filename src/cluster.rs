@@ -18,6 +18,6 @@ pub use diff::spec_diff;
 pub use host::fqdn;
 pub use object::{DestinationRule, VirtualService};
 pub use patch::rollback_patch;
-pub use route::{Leads, Route};
+pub use route::{Leads, Route, leads};
 pub use store::{Cluster, Resolved};
 pub use watch::Seen;

@@ -105,8 +105,8 @@ impl Boards {
     }
 
     async fn read_all(&self, indicator: &Indicator, window_s: u64) -> Vec<(Arc<Route>, Reading)> {
-        let routes: Vec<Arc<Route>> =
-            self.cluster.routes().into_iter().filter(|r| !r.has_wildcard()).collect();
+        // The requests of a host belong to the route in force: another one neither earns nor answers for them.
+        let routes = self.cluster.in_force();
         let mut hosts: Vec<String> = routes.iter().flat_map(|route| route.hosts.clone()).collect();
         hosts.sort_unstable();
         hosts.dedup();

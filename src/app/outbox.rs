@@ -68,9 +68,9 @@ impl Outbox {
                 let reading = self.boards.measure(&indicator, &subject, Some(since)).await;
                 EventKind::Probed { incident, probe, reading }
             }
-            Effect::Notify { sentence, incident } => {
+            Effect::Notify { sentence, incident, step } => {
                 let outcome = self.notifier.notify(&sentence, &incident).await;
-                EventKind::Notified { incident: incident.id, outcome }
+                EventKind::Notified { incident: incident.id, step, outcome }
             }
         }
     }

@@ -21,12 +21,15 @@ impl Effectors {
         }
         match self.cluster.read_route(&inspect.subject).await {
             Ok(None) => findings.gone = true,
-            Ok(Some(route)) => match self.facts(&route, inspect).await {
-                Ok(facts) => findings.facts.route = Some(facts),
-                Err(why) => {
-                    findings.missing.insert("route".to_owned(), why);
+            Ok(Some(route)) => {
+                match self.facts(&route, inspect).await {
+                    Ok(facts) => findings.facts.route = Some(facts),
+                    Err(why) => {
+                        findings.missing.insert("route".to_owned(), why);
+                    }
                 }
-            },
+                findings.labels = route.labels;
+            }
             Err(why) => {
                 findings.missing.insert("route".to_owned(), why);
             }
@@ -35,6 +38,7 @@ impl Effectors {
     }
 
     async fn facts(&self, route: &Route, inspect: &Inspect) -> Result<RouteFacts, String> {
+        self.cluster.sees_precedence()?;
         let subject = &route.subject;
         let now = self.clock.now();
         let destinations = self.cluster.look(&subject.namespace, &route.leads()).await?;

@@ -140,15 +140,7 @@ fn undone(mut case: Case<'_>, outcome: &Outcome) -> Vec<Change> {
                 verify::after_undo(case)
             }
         },
-        Outcome::Unknown { why } => {
-            let tries = case.incident.steps.iter().filter(|result| {
-                result.direction == Direction::Undo && matches!(result.outcome, Outcome::Unknown { .. })
-            });
-            if tries.count() >= UNDO_TRIES {
-                return case.end(Phase::Escalated, Reason::UndoFailed { why: why.clone() });
-            }
-            reconcile(case, why)
-        }
+        Outcome::Unknown { why } => reconcile(case, why),
         Outcome::Stale { why } | Outcome::Failed { why } => {
             case.end(Phase::Escalated, Reason::UndoFailed { why: why.clone() })
         }
@@ -197,10 +189,19 @@ pub(super) fn reconciled(mut case: Case<'_>) -> Vec<Change> {
 fn not_done(mut case: Case<'_>) -> Vec<Change> {
     let (incident, step, direction) = (case.id(), case.incident.step, case.incident.direction);
     let why = "the write did not arrive".to_owned();
-    let outcome = Outcome::Unknown { why: why.clone() };
+    let outcome = Outcome::Stale { why: why.clone() };
     case.push(Change::StepEnded { incident, step, direction, outcome });
     match direction {
-        Direction::Undo => start_step(&mut case, step, Direction::Undo),
+        Direction::Undo => {
+            let undone = case.incident.steps.iter().filter(|result| result.direction == Direction::Undo);
+            if undone.count() >= UNDO_TRIES {
+                return case.end(Phase::Escalated, Reason::UndoFailed { why });
+            }
+            start_step(&mut case, step, Direction::Undo);
+        }
+        Direction::Forward if step == 0 && case.incident.stale > 2 => {
+            return give_up(case, Reason::StepFailed { why });
+        }
         Direction::Forward if step == 0 => select::inspect(&mut case),
         Direction::Forward => return give_up(case, Reason::StepFailed { why }),
     }
@@ -208,10 +209,11 @@ fn not_done(mut case: Case<'_>) -> Vec<Change> {
 }
 
 /// A notification ended: as a step of a plan, or as the news of a case.
-pub(super) fn notified(mut case: Case<'_>, outcome: &Outcome) -> Vec<Change> {
+pub(super) fn notified(mut case: Case<'_>, of: Option<usize>, outcome: &Outcome) -> Vec<Change> {
     let runs = case.incident.phase == Phase::Executing && !case.incident.reconciling;
     let (incident, step, direction) = (case.id(), case.incident.step, case.incident.direction);
-    if !runs || !matches!(case.running(), Some(Action::Notify { .. })) {
+    let is_step = of == Some(step) && matches!(case.running(), Some(Action::Notify { .. }));
+    if !runs || !is_step {
         case.push(Change::NotificationEnded { incident, outcome: outcome.clone() });
         return case.changes;
     }

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::deadlines::ENDED_KEPT;
+use super::deadlines::{ENDED_KEPT, KEYS_KEPT};
 use super::history;
 use super::ledger::Attempts;
 use super::state::{LastEnd, State, acts, waits_for_others};
 use crate::model::change::Change;
 use crate::model::facts::Population;
 use crate::model::incident::{Approval, Incident, IncidentId, Phase, StepResult, Timed};
-use crate::model::plan::Direction;
+use crate::model::plan::{Direction, Outcome};
 use crate::model::reason::Reason;
 
 /// Folds one change, decided on an event of the time `at`, into the state.
@@ -55,6 +55,7 @@ pub fn apply(state: &mut State, at: Timestamp, change: &Change) {
             state.ledger.charge(charge);
             state.attempts.entry(charge.key.clone()).or_default().spend();
         }
+        Change::StepEnded { .. } => unwritten(state, change),
         Change::Gated { incident, .. } | Change::InspectionStarted { incident, .. } => {
             state.regate.remove(incident);
         }
@@ -77,6 +78,17 @@ pub fn apply(state: &mut State, at: Timestamp, change: &Change) {
     state.index(id);
 }
 
+/// A first step that surely wrote nothing: its target has nothing to rest from.
+fn unwritten(state: &mut State, change: &Change) {
+    let Change::StepEnded { incident, step: 0, direction: Direction::Forward, outcome } = change else {
+        return;
+    };
+    let nothing = matches!(outcome, Outcome::Stale { .. } | Outcome::Failed { .. });
+    if let Some(case) = state.incidents.get(incident).filter(|_| nothing) {
+        state.ledger.wrote_nothing(&case.key);
+    }
+}
+
 /// What changes the health of a key, whether its case is open or over.
 #[expect(clippy::wildcard_enum_match_arm, reason = "most changes say nothing about health")]
 fn listen(state: &mut State, at: Timestamp, change: &Change) {
@@ -87,9 +99,13 @@ fn listen(state: &mut State, at: Timestamp, change: &Change) {
     }
     let Some(attempts) = state.attempts.get_mut(&case.key) else { return };
     match change {
-        Change::Opened { signal, .. } | Change::Attached { signal, .. } => {
+        Change::Opened { signal, .. } => {
             attempts.ill(at, &signal.source);
             attempts.told(signal.at);
+        }
+        Change::Attached { source, began, .. } => {
+            attempts.ill(at, source);
+            attempts.told(*began);
         }
         Change::Ignored { source, .. } => attempts.ill(at, source),
         Change::SourceResolved { source, .. } => attempts.resolved(at, source),
@@ -109,13 +125,27 @@ fn close(state: &mut State, at: Timestamp, id: &IncidentId, phase: Phase) {
     state.open.remove(&key);
     state.regate.remove(id);
     state.ended.insert(key, LastEnd { incident: id.clone(), phase, at });
+    forget(state, at);
     if state.incidents.len() > state.open.len() + ENDED_KEPT {
         let oldest = state.incidents.values().find(|case| case.phase.is_end()).map(|case| case.id.clone());
         if let Some(oldest) = oldest {
             state.incidents.remove(&oldest);
-            state.ended.retain(|_, end| end.incident != oldest);
         }
     }
+}
+
+/// Forgets keys whose last case ended long ago. How a case ended is remembered longer than the case itself,
+/// or its sender's next repeat would open it again; looked through only when their number has doubled, so
+/// that a storm costs no more than its size.
+fn forget(state: &mut State, at: Timestamp) {
+    if state.ended.len() < 2 * state.ended_kept.max(ENDED_KEPT) {
+        return;
+    }
+    let oldest = at.saturating_sub(KEYS_KEPT).unwrap_or(Timestamp::MIN);
+    state.ended.retain(|_, end| end.at > oldest);
+    let (open, ended) = (&state.open, &state.ended);
+    state.attempts.retain(|key, known| known.spent > 0 || open.contains_key(key) || ended.contains_key(key));
+    state.ended_kept = state.ended.len();
 }
 
 /// The case as it is when it opens; `None` for any other change.
@@ -174,11 +204,13 @@ pub(super) fn opened_case(state: &State, at: Timestamp, change: &Change) -> Opti
 )]
 pub(super) fn fold(case: &mut Incident, at: Timestamp, change: &Change) {
     match change {
-        Change::Attached { signal, .. } => {
+        Change::Attached { source, severity, value, .. } => {
             case.signals += 1;
-            case.severity = case.severity.max(signal.severity);
-            case.value = signal.value.or(case.value);
-            case.firing.insert(signal.source.clone());
+            case.severity = case.severity.max(*severity);
+            case.value = value.or(case.value);
+            if !case.firing.contains(source) {
+                case.firing.insert(source.clone());
+            }
         }
         Change::SourceResolved { source, .. } => {
             case.firing.remove(source);
@@ -244,7 +276,7 @@ pub(super) fn fold(case: &mut Incident, at: Timestamp, change: &Change) {
         Change::StepEnded { step, direction, outcome, .. } => {
             case.steps.push(StepResult { step: *step, direction: *direction, outcome: outcome.clone() });
             case.reconciling = false;
-            if matches!(outcome, crate::model::plan::Outcome::Stale { .. }) {
+            if matches!(outcome, Outcome::Stale { .. }) {
                 case.stale += 1;
             }
         }

@@ -36,7 +36,13 @@ pub(super) fn signal(state: &State, rules: &Rules, at: Timestamp, signal: &Signa
 fn firing(state: &State, rules: &Rules, at: Timestamp, signal: &Signal) -> Vec<Change> {
     let key = key(signal);
     if let Some(open) = state.open_for(&key) {
-        return vec![Change::Attached { incident: open.id.clone(), signal: Box::new(signal.clone()) }];
+        return vec![Change::Attached {
+            incident: open.id.clone(),
+            source: signal.source.clone(),
+            severity: signal.severity,
+            value: signal.value,
+            began: signal.at,
+        }];
     }
     if let Some(incident) = belongs_to_ended(state, &key, at, signal) {
         return vec![Change::Ignored { incident, source: signal.source.clone() }];
@@ -69,7 +75,19 @@ fn belongs_to_ended(state: &State, key: &IncidentKey, at: Timestamp, signal: &Si
     let told = state.attempts.get(key).and_then(|known| known.began);
     let began_before = signal.at <= end.at || told.is_some_and(|told| signal.at <= told);
     let settling = at.duration_since(end.at) < SETTLE;
-    let over = end.phase != Phase::Resolved || settling;
+    let over = match end.phase {
+        Phase::Resolved => settling,
+        // What vanished and is there again is looked at anew.
+        Phase::Gone => false,
+        Phase::Escalated | Phase::Suppressed | Phase::Expired => true,
+        Phase::Open
+        | Phase::Inspecting
+        | Phase::Planned
+        | Phase::AwaitingApproval
+        | Phase::Executing
+        | Phase::Soaking
+        | Phase::Probing => false,
+    };
     (began_before && over).then(|| end.incident.clone())
 }
 

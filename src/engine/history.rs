@@ -10,7 +10,9 @@ use super::deadlines::REVISIONS_KEPT;
 use super::state::State;
 use crate::model::change::Change;
 use crate::model::digest::Digest;
-use crate::model::history::{LastGood, Proof, Revision, RevisionProven, RevisionSeen, Standing};
+use crate::model::history::{
+    FIELD_MANAGER, LastGood, Proof, Revision, RevisionProven, RevisionSeen, Standing,
+};
 use crate::model::incident::Phase;
 use crate::model::reason::Reason;
 use crate::model::subject::Subject;
@@ -78,6 +80,8 @@ pub(super) fn proven(state: &State, proven: &RevisionProven) -> Vec<Change> {
     let earns = route.in_force == Some(proven.spec_hash)
         && !revision.managed_by.is_canary()
         && !route.ours.contains(&proven.spec_hash)
+        // A new journal does not remember what we wrote; the object does.
+        && revision.manager != FIELD_MANAGER
         // Traffic does not acquit a revision that an incident was attributed to; a person may.
         && matches!(revision.standing, Standing::Seen);
     if by_traffic && !earns {

@@ -2,7 +2,7 @@
 
 use super::act;
 use super::case::Case;
-use super::deadlines::PLANNED;
+use super::deadlines::{PLANNED, READ_AGAIN, UNKNOWN_FOR};
 use super::gate;
 use super::refusals;
 use crate::model::action::Action;
@@ -30,10 +30,26 @@ pub(super) fn inspected(mut case: Case<'_>, inspection: u32, findings: &Findings
     if reconciling {
         return act::reconciled(case);
     }
-    match choose(&mut case, findings) {
+    let chosen = choose(&mut case, findings);
+    if hopes(&case) {
+        let (incident, until) = (case.id(), case.after(READ_AGAIN));
+        let deadline = case.incident.deadline.unwrap_or(until).max(until);
+        case.push(Change::InspectionDelayed { incident, until, deadline });
+        return case.changes;
+    }
+    match chosen {
         Ok(plan) => planned(case, plan),
         Err(reason) => case.end(Phase::Escalated, reason),
     }
+}
+
+/// Whether a better plan may come out of another look: something that a candidate needs could not be read,
+/// and not for long yet. One hiccup of Prometheus must not end a case.
+fn hopes(case: &Case<'_>) -> bool {
+    let unknown =
+        |reason: &Reason| matches!(reason, Reason::FactUnknown { .. } | Reason::IndicatorUnreadable { .. });
+    let waited = case.at.duration_since(case.incident.phase_since);
+    waited < UNKNOWN_FOR && case.incident.passed_over.iter().any(|passed| unknown(&passed.reason))
 }
 
 /// Asks the candidates in order; the first that yields a valid plan wins, the others are recorded.

@@ -4,6 +4,8 @@ use jiff::Timestamp;
 
 use super::act;
 use super::case::Case;
+use super::deadlines::TELL_AGAIN;
+use super::effects::owes_news;
 use super::gate;
 use super::select;
 use super::state::State;
@@ -31,8 +33,7 @@ pub(super) fn tick(state: &State, rules: &Rules, at: Timestamp) -> Vec<Change> {
         if moved && decided.iter().any(|change| matches!(change, Change::Gated { .. })) {
             continue;
         }
-        moved |=
-            decided.iter().any(|change| matches!(change, Change::Charged { .. } | Change::Ended { .. }));
+        moved |= decided.iter().any(|change| matches!(change, Change::Charged { .. } | Change::Ended { .. }));
         changes.extend(decided);
     }
     changes
@@ -120,25 +121,19 @@ fn resume(mut case: Case<'_>) -> Vec<Change> {
         }
         Phase::Executing => return act::reconcile(case, "the agent was restarted while the step ran"),
         Phase::Probing => verify::probe(&mut case),
-        // The news of this end may not have gone out: telling people twice is better than never.
-        Phase::Escalated | Phase::Expired if case.incident.notified.is_empty() && !told(&case) => {
-            case.note(Reason::Restarted);
-        }
+        // The news may not have gone out: telling people twice is better than never.
         Phase::AwaitingApproval
-        | Phase::Soaking
         | Phase::Resolved
         | Phase::Escalated
         | Phase::Suppressed
         | Phase::Expired
-        | Phase::Gone => {}
+        | Phase::Gone => {
+            let recent = case.at.duration_since(case.incident.phase_since) <= TELL_AGAIN;
+            if recent && owes_news(&case.incident) {
+                case.note(Reason::Restarted);
+            }
+        }
+        Phase::Soaking => {}
     }
     case.changes
-}
-
-/// Whether the case ended with a notification as its act.
-fn told(case: &Case<'_>) -> bool {
-    case.incident
-        .reasons
-        .last()
-        .is_some_and(|timed| matches!(timed.reason, Reason::Notified | Reason::NotificationFailed { .. }))
 }

@@ -109,7 +109,11 @@ pub(super) fn next_rung(mut case: Case<'_>) -> Vec<Change> {
             select::inspect(&mut case);
             case.changes
         }
-        Some(Next::Retry) => case.end(Phase::Resolved, Reason::SignalResolved),
+        // Nobody fires any more, but we measured otherwise: that is for people to look at.
+        Some(Next::Retry) => {
+            let value = case.incident.last_probe.as_ref().and_then(|probe| probe.figure);
+            case.end(Phase::Escalated, Reason::NotRecovered { value: value.map(|figure| figure.value) })
+        }
         Some(Next::Escalate(text)) => case.end(Phase::Escalated, Reason::PlaybookEscalated { text }),
         None => {
             let text = "the playbook is not loaded any more".to_owned();

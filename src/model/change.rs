@@ -11,7 +11,7 @@ use super::incident::{IncidentId, IncidentKey, PassedOver, Phase};
 use super::indicator::Probe;
 use super::plan::{Direction, Outcome, Plan, Rehearsal};
 use super::reason::Reason;
-use super::signal::Signal;
+use super::signal::{Severity, Signal};
 use super::subject::Subject;
 use super::verdict::{Check, Verdict};
 
@@ -31,7 +31,14 @@ pub enum Change {
         deadline: Timestamp,
     },
     /// Another signal for an open case: a counter, nothing else.
-    Attached { incident: IncidentId, signal: Box<Signal> },
+    Attached {
+        incident: IncidentId,
+        source: String,
+        severity: Severity,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        value: Option<f64>,
+        began: Timestamp,
+    },
     /// A signal that belongs to a case that is over.
     Ignored { incident: IncidentId, source: String },
     /// A source stopped firing; also of a case that is over, because health begins with it.
@@ -141,6 +148,18 @@ pub struct Charge {
     pub playbook: String,
     /// Action's name.
     pub action: String,
+    /// Whether anything may have been written; only acts that were surely not made say no.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub wrote: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_yes(wrote: &bool) -> bool {
+    *wrote
 }
 
 impl Change {

@@ -45,6 +45,9 @@ pub enum Effect {
         sentence: String,
         /// The incident as it stands.
         incident: Box<Incident>,
+        /// The step of the plan that this is; `None` for news about the case.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<usize>,
     },
 }
 

@@ -102,7 +102,7 @@ impl Share {
 const LONGEST_S: u64 = 7 * 86_400;
 
 /// How long a question stands where the policy does not say it.
-pub(super) const APPROVAL_EXPIRES_S: u64 = 900;
+pub const APPROVAL_EXPIRES_S: u64 = 900;
 
 impl Policy {
     /// Reads a policy; its mistakes become notes.
