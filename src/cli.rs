@@ -63,10 +63,11 @@ fn complaint(error: &anyhow::Error) -> String {
 }
 
 fn code_of(error: &anyhow::Error) -> u8 {
-    let usage = error.chain().any(|cause| {
-        cause.is::<Usage>()
-            || cause.is::<crate::config::Mistakes>()
-            || cause.is::<crate::app::files::Mistakes>()
-    });
+    let usage = error.is::<crate::cluster::NoCluster>()
+        || error.chain().any(|cause| {
+            cause.is::<Usage>()
+                || cause.is::<crate::config::Mistakes>()
+                || cause.is::<crate::app::files::Mistakes>()
+        });
     if usage { USAGE } else { FAILED }
 }

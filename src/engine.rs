@@ -30,7 +30,7 @@ mod tests;
 
 pub use apply::apply;
 pub use effects::effects;
-pub use history::{RouteHistory, last_good};
+pub use history::RouteHistory;
 pub use state::State;
 
 use crate::model::change::Change;

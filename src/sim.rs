@@ -102,13 +102,11 @@ impl Sim {
     }
 
     /// The API server.
-    #[must_use]
     pub fn api_router(self: &Arc<Self>) -> axum::Router {
         api::router(Arc::clone(self))
     }
 
     /// Prometheus' query API.
-    #[must_use]
     pub fn prometheus_router(self: &Arc<Self>) -> axum::Router {
         prometheus::router(Arc::clone(self))
     }

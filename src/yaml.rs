@@ -178,19 +178,23 @@ impl Node {
 
     /// The text here; a fault otherwise.
     pub fn text(&self, faults: &mut Faults) -> Option<String> {
-        match &self.value {
-            Value::Text(text) if !text.is_empty() => Some(text.clone()),
-            Value::Text(_) => note(faults, self, "a text is expected, this one is empty"),
-            _ => note(faults, self, &format!("a text is expected, not {}", self.what())),
+        let Value::Text(text) = &self.value else {
+            return note(faults, self, &format!("a text is expected, not {}", self.what()));
+        };
+        if text.is_empty() {
+            return note(faults, self, "a text is expected, this one is empty");
         }
+        Some(text.clone())
     }
 
     /// The finite number here; a fault otherwise.
     pub fn number(&self, faults: &mut Faults) -> Option<f64> {
-        match self.value {
-            Value::Number(number) if number.is_finite() => Some(number),
-            _ => note(faults, self, &format!("a number is expected, not {}", self.what())),
+        if let Value::Number(number) = self.value
+            && number.is_finite()
+        {
+            return Some(number);
         }
+        note(faults, self, &format!("a number is expected, not {}", self.what()))
     }
 
     /// The whole number of at least `least` here; a fault otherwise.
@@ -205,12 +209,12 @@ impl Node {
 
     /// A duration with its unit, in seconds; a fault otherwise.
     pub fn seconds(&self, faults: &mut Faults) -> Option<u64> {
-        match &self.value {
-            Value::Text(text) => match duration::parse(text) {
-                Ok(span) => Some(span.as_secs()),
-                Err(why) => note(faults, self, &why),
-            },
-            _ => note(faults, self, "a duration with a unit is expected, for instance 90s, 10m or 1h30m"),
+        let Value::Text(text) = &self.value else {
+            return note(faults, self, "a duration with a unit is expected, for instance 90s, 10m or 1h30m");
+        };
+        match duration::parse(text) {
+            Ok(span) => Some(span.as_secs()),
+            Err(why) => note(faults, self, &why),
         }
     }
 
@@ -221,7 +225,7 @@ impl Node {
             Value::Text(text) => {
                 text.strip_suffix('%').and_then(|n| n.parse::<f64>().ok()).map(|n| n / 100.0)
             }
-            _ => None,
+            Value::Null | Value::Bool(_) | Value::List(_) | Value::Map(_) => None,
         };
         match share.filter(|share| (0.0..=1.0).contains(share)) {
             Some(share) => Some(share),

@@ -106,6 +106,7 @@ struct Heard {
 }
 
 impl Heard {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the summary needs four kinds of changes")]
     fn take(&mut self, draft: &Draft) {
         let at = draft.event.at;
         for change in &draft.changes {

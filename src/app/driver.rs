@@ -78,6 +78,8 @@ pub struct Driver {
     last_at: Timestamp,
     snapshot_at: u64,
     watcher: Option<Watcher>,
+    /// Whether the last commit failed: told once, and once when it is over.
+    failing: bool,
 }
 
 /// Ends of the queues the driver reads. Results come back on a queue of their own, which sources cannot
@@ -99,7 +101,7 @@ impl Driver {
     pub fn new(journal: Box<dyn Journal>, rules: Arc<Rules>, clock: Clock) -> Result<Self, JournalError> {
         let (state, last_at) = fold(journal.as_ref())?;
         let snapshot_at = journal.head().seq;
-        Ok(Self { state, rules, journal, clock, last_at, snapshot_at, watcher: None })
+        Ok(Self { state, rules, journal, clock, last_at, snapshot_at, watcher: None, failing: false })
     }
 
     /// Shows every record to a watcher, after its commit.
@@ -149,9 +151,16 @@ impl Driver {
         let mut batch = batch;
         loop {
             match self.try_turn(batch, launches) {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    if std::mem::take(&mut self.failing) {
+                        tracing::info!("journal written again");
+                    }
+                    return Ok(());
+                }
                 Err((AppendError::NotDurable(why), rest)) => {
-                    tracing::error!(why, "journal not written, nothing was done; trying again");
+                    if !std::mem::replace(&mut self.failing, true) {
+                        tracing::error!(why, "journal not written, nothing was done; trying again");
+                    }
                     batch = rest;
                     if batch.is_empty() {
                         return Ok(());
@@ -259,10 +268,8 @@ impl Driver {
 
     fn launch(&self, change: &Change, launches: &mpsc::UnboundedSender<Launch>) {
         for effect in effects(&self.state, change) {
-            let permit = match &effect {
-                Effect::Execute(_) => gate::permit(&self.state, change),
-                _ => None,
-            };
+            let writes = matches!(effect, Effect::Execute(_));
+            let permit = if writes { gate::permit(&self.state, change) } else { None };
             let blobs = self.documents(&effect);
             // The outbox is gone only when the process ends.
             launches.send(Launch { effect, permit, blobs }).ok();
@@ -273,7 +280,7 @@ impl Driver {
         let digests = match effect {
             Effect::Rehearse { plan, .. } => plan.steps.iter().flat_map(|step| step.blobs()).collect(),
             Effect::Execute(execute) => execute.action.blobs(),
-            _ => Vec::new(),
+            Effect::Inspect(_) | Effect::Probe { .. } | Effect::Notify { .. } => Vec::new(),
         };
         let read = |digest| match self.journal.blob(&digest) {
             Ok(Some(bytes)) => Some(Blob { digest, bytes }),

@@ -10,8 +10,9 @@ use crate::model::event::EventKind;
 use crate::model::verdict::Mode;
 use crate::rules::RuleFiles;
 
-/// The first two records of a run.
-pub(super) fn first_records(
+/// The first two records of a run. The rules come first: what is taken up again after a restart is already
+/// decided by the new ones, and a replay must know them by then.
+pub fn first_records(
     results: &mpsc::UnboundedSender<Input>,
     files: &RuleFiles,
     cap: Option<Mode>,
@@ -19,12 +20,12 @@ pub(super) fn first_records(
 ) {
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let rules = EventKind::RulesLoaded { rules: files.loaded(cap) };
-    results.send(Input::event(EventKind::Started { journal, version })).ok();
     results.send(Input::Events { events: vec![rules], blobs: files.blobs(), reply: None }).ok();
+    results.send(Input::event(EventKind::Started { journal, version })).ok();
 }
 
 /// Starts the watches and hands what they see to the driver.
-pub(super) fn watch(cluster: &Arc<Cluster>, sources: &mpsc::Sender<Input>) {
+pub fn watch(cluster: &Arc<Cluster>, sources: &mpsc::Sender<Input>) {
     let (seen, mut news) = mpsc::channel(256);
     for watch in cluster.watches(&seen) {
         tokio::spawn(watch);

@@ -1,5 +1,6 @@
 //! `meshmend run`: the agent on a cluster, until it is told to stop.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -82,11 +83,8 @@ pub async fn run(mut setup: Setup) -> anyhow::Result<()> {
     let prometheus = config.prometheus.as_ref().map(|source| prometheus(source, clock)).transpose()?;
     let boards =
         Arc::new(Boards::new(Arc::clone(&cluster), Arc::clone(&rules), prometheus, clock, config.history));
-    let api =
-        TcpListener::bind(config.api).await.with_context(|| format!("cannot listen on {}", config.api))?;
-    let probes = TcpListener::bind(config.probes)
-        .await
-        .with_context(|| format!("cannot listen on {}", config.probes))?;
+    let webhook = config.webhook_url_file.as_deref().map(read_secret).transpose()?;
+    let (api, probes) = (listen(config.api).await?, listen(config.probes).await?);
     announce(config, &state, &rules);
     remember(&config.journal, &api, token_file.as_deref())?;
 
@@ -109,32 +107,37 @@ pub async fn run(mut setup: Setup) -> anyhow::Result<()> {
     let ended =
         turn_on_own_thread(driver, Queues { results: results_in, sources: sources_in, launches }, clock)?;
 
-    let webhook = config.webhook_url_file.as_deref().map(read_secret).transpose()?;
-    let outbox = Outbox {
+    let outbox = Arc::new(Outbox {
         effectors: Effectors::new(Arc::clone(&cluster), clock),
         boards: Arc::clone(&boards),
         notifier: Notifier::new(webhook)?,
         results: results.clone(),
         running: tokio_util::task::TaskTracker::new(),
-    };
-    let outbox = Arc::new(outbox);
+    });
     tokio::spawn(Arc::clone(&outbox).run(launches_in));
     feed::watch(&cluster, &sources);
-    if let Some(source) = &config.prometheus {
-        let (boards, every, cluster) = (Arc::clone(&boards), source.every(), Arc::clone(&cluster));
-        tokio::spawn(async move {
-            cluster.wait_synced().await;
-            boards.poll(every, sources).await;
-        });
-    } else {
-        drop(sources);
-    }
+    poll(config, &cluster, boards, sources);
     tokio::spawn(watch_wall_clock(clock, results.clone()));
     let serving = api::router(Arc::clone(&agent), tokens, metrics.clone());
     tokio::spawn(async move { axum::serve(api, serving).await });
     let open = api::probes_router(agent, metrics);
     tokio::spawn(async move { axum::serve(probes, open).await });
     finish(&mut stop, ended, &results, &draining, &outbox).await
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let why = || format!("cannot listen on {address}: choose another one under listen, or stop who has it");
+    TcpListener::bind(address).await.with_context(why)
+}
+
+/// Polls Prometheus, where one is configured, as soon as the routes to ask about are known.
+fn poll(config: &Config, cluster: &Arc<Cluster>, boards: Arc<Boards>, sources: mpsc::Sender<Input>) {
+    let Some(every) = config.prometheus.as_ref().map(PrometheusSource::every) else { return };
+    let cluster = Arc::clone(cluster);
+    tokio::spawn(async move {
+        cluster.wait_synced().await;
+        boards.poll(every, sources).await;
+    });
 }
 
 /// Waits for the first signal, lets the loop finish what runs, and ends; a second signal aborts.

@@ -43,6 +43,7 @@ fn line(record: &Record, hash: &str) -> String {
     .to_string()
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the others are told by their changes")]
 fn sentence(record: Record) -> String {
     let about = match &record.event.kind {
         EventKind::Started { version, .. } => Some(format!("meshmend {version} started")),

@@ -20,26 +20,30 @@ pub struct Access {
     pub context: Option<String>,
 }
 
+/// No cluster can be reached with what was given: a mistake of usage, not of the cluster.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NoCluster(String);
+
 /// Connects. Nothing is sent yet.
 ///
 /// # Errors
 /// The kubeconfig is missing or wrong; the message names the file.
 pub async fn connect(access: &Access) -> anyhow::Result<Client> {
     let options = KubeConfigOptions { context: access.context.clone(), ..KubeConfigOptions::default() };
+    let named = match &access.kubeconfig {
+        Some(path) => format!("the kubeconfig {} cannot be used", path.display()),
+        None => "the kubeconfig cannot be used".to_owned(),
+    };
+    let none = "no cluster is configured: give --kubeconfig FILE, set KUBECONFIG, or run inside a pod";
     let mut config = match (&access.kubeconfig, &access.context) {
         (Some(path), _) => {
-            let file = Kubeconfig::read_from(path)
-                .with_context(|| format!("the kubeconfig {} cannot be used", path.display()))?;
-            Config::from_custom_kubeconfig(file, &options)
-                .await
-                .with_context(|| format!("the kubeconfig {} cannot be used", path.display()))?
+            let file = Kubeconfig::read_from(path).with_context(|| NoCluster(named.clone()))?;
+            let config = Config::from_custom_kubeconfig(file, &options).await;
+            config.with_context(|| NoCluster(named))?
         }
-        (None, Some(_)) => {
-            Config::from_kubeconfig(&options).await.context("the kubeconfig cannot be used")?
-        }
-        (None, None) => Config::infer().await.context(
-            "no cluster is configured: give --kubeconfig FILE, set KUBECONFIG, or run inside a pod",
-        )?,
+        (None, Some(_)) => Config::from_kubeconfig(&options).await.with_context(|| NoCluster(named))?,
+        (None, None) => Config::infer().await.with_context(|| NoCluster(none.to_owned()))?,
     };
     // The default policy retries refusals for minutes (a 429 is an answer, not a hiccup).
     config.default_retry = false;

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{Effectors, FIELD_MANAGER, Prepared, Specs};
 use crate::cluster::{VirtualService, limited};
 use crate::engine::gate::Permit;
+use crate::model::action::Action;
 use crate::model::digest::Digest;
 use crate::model::effect::Execute;
 use crate::model::plan::Outcome;
@@ -14,7 +15,7 @@ use crate::model::subject::Subject;
 
 impl Effectors {
     /// Does one step: fresh facts, preconditions, dry run, permit, write.
-    #[expect(clippy::needless_pass_by_value, reason = "a permit is used up by the step it permits")]
+    /// The permit is taken by value: it is used up by the step it permits.
     pub async fn execute(&self, execute: &Execute, permit: Permit, specs: &Specs) -> Outcome {
         let (body, target) = match self.prepare(&execute.action, specs).await {
             Ok(Prepared::Patch { body, route, .. }) => (body, route.subject),
@@ -25,10 +26,12 @@ impl Effectors {
             Err(error) => return Outcome::Failed { why: format!("the object could not be read: {error}") },
         };
         if let Err(error) = self.patch(&target, &body, Run::Dry).await {
-            return match failed(&error) {
-                Outcome::Unknown { why } => Outcome::Failed { why: format!("the dry run failed: {why}") },
-                other => other,
-            };
+            let outcome = failed(&error);
+            // A dry run changes nothing, so nothing is unknown about it.
+            if let Outcome::Unknown { why } = outcome {
+                return Outcome::Failed { why: format!("the dry run failed: {why}") };
+            }
+            return outcome;
         }
         // The last thing before the write, so that nothing slow can come in between.
         if let Err(why) = permit.covers(execute, self.clock.now()) {
@@ -60,32 +63,25 @@ enum Run {
 /// An admission webhook may have changed what we sent: then the old spec is not what is in force.
 fn written_as_wanted(written: &VirtualService, execute: &Execute) -> Outcome {
     let found = Digest::of_json(&written.spec);
-    match &execute.action {
-        crate::model::action::Action::RollbackRoute { to, .. } if found == *to => {
-            Outcome::Done { detail: format!("revision {} restored", to.short()) }
-        }
-        _ => Outcome::Failed {
-            why: format!(
-                "the server made revision {} of what was sent: something mutates the object",
-                found.short()
-            ),
-        },
+    if matches!(&execute.action, Action::RollbackRoute { to, .. } if *to == found) {
+        return Outcome::Done { detail: format!("revision {} restored", found.short()) };
+    }
+    let found = found.short();
+    Outcome::Failed {
+        why: format!("the server made revision {found} of what was sent: something mutates the object"),
     }
 }
 
 /// What an error of a write means. Only what the server surely did not do counts as failed.
 fn failed(error: &kube::Error) -> Outcome {
-    match error {
-        kube::Error::Api(status) if status.code == 409 || status.code == 404 => {
-            Outcome::Stale { why: status.message.clone() }
-        }
-        kube::Error::Api(status) if status.is_forbidden() => Outcome::Failed {
-            why: format!(
-                "a right is missing (patch virtualservices.networking.istio.io): {}",
-                status.message
-            ),
+    let kube::Error::Api(status) = error else { return Outcome::Unknown { why: error.to_string() } };
+    let why = status.message.clone();
+    match status.code {
+        404 | 409 => Outcome::Stale { why },
+        403 => Outcome::Failed {
+            why: format!("a right is missing (patch virtualservices.networking.istio.io): {why}"),
         },
-        kube::Error::Api(status) if status.code < 500 => Outcome::Failed { why: status.message.clone() },
-        other => Outcome::Unknown { why: other.to_string() },
+        ..=499 => Outcome::Failed { why },
+        _ => Outcome::Unknown { why },
     }
 }

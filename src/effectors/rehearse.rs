@@ -36,17 +36,16 @@ impl Effectors {
 }
 
 fn refused(error: &kube::Error, verb: &str, namespace: &str, diff: String) -> Rehearsal {
-    match error {
-        kube::Error::Api(status) if status.is_forbidden() => Rehearsal::Forbidden {
+    let kube::Error::Api(status) = error else { return Rehearsal::Unreadable { why: error.to_string() } };
+    match status.code {
+        403 => Rehearsal::Forbidden {
             verb: verb.to_owned(),
             resource: "virtualservices.networking.istio.io".to_owned(),
             namespace: namespace.to_owned(),
             diff,
         },
         // 5xx and 429 say nothing about the patch; everything else the server said about it.
-        kube::Error::Api(status) if status.code < 500 && status.code != 429 => {
-            Rehearsal::Refused { why: status.message.clone() }
-        }
-        other => Rehearsal::Unreadable { why: other.to_string() },
+        429 | 500.. => Rehearsal::Unreadable { why: status.message.clone() },
+        _ => Rehearsal::Refused { why: status.message.clone() },
     }
 }

@@ -26,7 +26,7 @@ pub fn apply(state: &mut State, at: Timestamp, change: &Change) {
                 state.incidents.insert(incident.clone(), case);
             }
         }
-        Change::Ignored { incident } => {
+        Change::Ignored { incident } | Change::Attached { incident, .. } => {
             if let Some(key) = state.incidents.get(incident).map(|case| case.key.clone()) {
                 hear(state, &key, at);
             }
@@ -61,15 +61,7 @@ pub fn apply(state: &mut State, at: Timestamp, change: &Change) {
             state.ledger.charge(charge);
             state.attempts.entry(charge.key.clone()).or_insert_with(|| Attempts::new(at)).spend();
         }
-        Change::Attached { incident, .. } => {
-            if let Some(key) = state.incidents.get(incident).map(|case| case.key.clone()) {
-                hear(state, &key, at);
-            }
-        }
-        Change::Gated { incident, .. } => {
-            state.regate.remove(incident);
-        }
-        Change::InspectionStarted { incident, .. } => {
+        Change::Gated { incident, .. } | Change::InspectionStarted { incident, .. } => {
             state.regate.remove(incident);
         }
         _ => {}

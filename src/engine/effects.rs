@@ -11,28 +11,23 @@ use crate::model::reason::Reason;
 
 /// What this committed change asks for. `state` already holds the whole batch.
 #[must_use]
+#[expect(clippy::wildcard_enum_match_arm, reason = "most changes ask the outside for nothing")]
 pub fn effects(state: &State, change: &Change) -> Vec<Effect> {
     let known = |id: &IncidentId| state.incidents.get(id);
     match change {
-        Change::InspectionStarted {
-            incident,
-            inspection,
-            needs,
-            indicators,
-            last_good,
-            current_good,
-            ..
-        } => known(incident).map_or_else(Vec::new, |case| {
-            vec![Effect::Inspect(Inspect {
-                incident: incident.clone(),
-                inspection: *inspection,
-                subject: case.subject.clone(),
-                needs: needs.clone(),
-                indicators: indicators.clone(),
-                last_good: last_good.clone(),
-                current_good: *current_good,
-            })]
-        }),
+        Change::InspectionStarted { incident, inspection, needs, indicators, uid, good, .. } => {
+            known(incident).map_or_else(Vec::new, |case| {
+                vec![Effect::Inspect(Inspect {
+                    incident: incident.clone(),
+                    inspection: *inspection,
+                    subject: case.subject.clone(),
+                    needs: needs.clone(),
+                    indicators: indicators.clone(),
+                    uid: uid.clone(),
+                    good: good.clone(),
+                })]
+            })
+        }
         Change::Planned { incident, plan, .. } if plan.writes() => {
             vec![Effect::Rehearse { incident: incident.clone(), plan: plan.clone() }]
         }

@@ -56,7 +56,17 @@ fn woken(mut case: Case<'_>) -> Vec<Change> {
             case.changes
         }
         Phase::Planned if case.incident.rehearsal.is_some() => gate::pass(case),
-        _ => case.changes,
+        Phase::Open
+        | Phase::Inspecting
+        | Phase::Planned
+        | Phase::AwaitingApproval
+        | Phase::Executing
+        | Phase::Soaking
+        | Phase::Resolved
+        | Phase::Escalated
+        | Phase::Suppressed
+        | Phase::Expired
+        | Phase::Gone => case.changes,
     }
 }
 

@@ -87,6 +87,7 @@ fn recovered(mut case: Case<'_>, reading: &Probe) -> Vec<Change> {
 
 /// Everything is taken back. After a failed step people decide; after an act that did not help, the
 /// next rung of the playbook does.
+#[expect(clippy::wildcard_enum_match_arm, reason = "three reasons tell why it was taken back")]
 pub(super) fn after_undo(case: Case<'_>) -> Vec<Change> {
     let failed = case.incident.reasons.iter().rev().find_map(|timed| match &timed.reason {
         reason @ (Reason::StepFailed { .. } | Reason::Stale { .. }) => Some(Some(reason.clone())),

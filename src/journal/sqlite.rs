@@ -85,6 +85,7 @@ impl SqliteJournal {
     ) -> Result<(Head, (u64, Digest)), AppendError> {
         let mut head = self.head;
         let mut last = self.last_checkpoint;
+        let id = self.id.clone();
         let tx = self.db.transaction().map_err(|error| refused(&error))?;
         for draft in batch {
             let sealed = rows::seal(&head, draft).map_err(AppendError::NotDurable)?;
@@ -93,8 +94,19 @@ impl SqliteJournal {
         }
         if snapshot.is_some() || head.seq >= last.0 + CHECKPOINT_EVERY {
             let at = batch.last().map_or(jiff::Timestamp::UNIX_EPOCH, |draft| draft.event.at);
-            let digest = checkpoint(&tx, &self.id, &self.key, last.1, &head, at, snapshot);
-            last = (head.seq, digest.map_err(|error| refused(&error))?);
+            let snapshot_digest = snapshot.map(Digest::of_bytes);
+            let signed = Checkpoint {
+                journal: id,
+                seq: head.seq,
+                head: head.hash,
+                at,
+                prev: last.1,
+                snapshot: snapshot_digest,
+            };
+            last = (head.seq, sign(&tx, &self.key, &signed).map_err(|error| refused(&error))?);
+            if let Some(bytes) = snapshot {
+                keep(&tx, head.seq, bytes).map_err(|error| refused(&error))?;
+            }
         }
         tx.commit().map_err(|error| refused(&error))?;
         Ok((head, last))
@@ -138,14 +150,13 @@ impl Journal for SqliteJournal {
     fn close(mut self: Box<Self>, at: jiff::Timestamp) -> Result<(), JournalError> {
         if self.last_checkpoint.0 < self.head.seq {
             let head = self.head;
+            let (journal, prev) = (self.id.clone(), self.last_checkpoint.1);
+            let signed = Checkpoint { journal, seq: head.seq, head: head.hash, at, prev, snapshot: None };
             let tx = self.db.transaction()?;
-            checkpoint(&tx, &self.id, &self.key, self.last_checkpoint.1, &head, at, None)?;
+            sign(&tx, &self.key, &signed)?;
             tx.commit()?;
         }
-        self.db.pragma_update(None, "wal_checkpoint", "TRUNCATE").or_else(|error| match error {
-            rusqlite::Error::ExecuteReturnedResults => Ok(()),
-            other => Err(other),
-        })?;
+        self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         Ok(())
     }
 }
@@ -171,36 +182,20 @@ fn insert(tx: &Transaction<'_>, sealed: &Sealed, draft: &Draft) -> Result<(), ru
     Ok(())
 }
 
-fn checkpoint(
-    tx: &Transaction<'_>,
-    id: &str,
-    key: &Ed25519KeyPair,
-    prev: Digest,
-    head: &Head,
-    at: jiff::Timestamp,
-    snapshot: Option<&[u8]>,
-) -> Result<Digest, rusqlite::Error> {
-    let signed = Checkpoint {
-        journal: id.to_owned(),
-        seq: head.seq,
-        head: head.hash,
-        at,
-        prev,
-        snapshot: snapshot.map(Digest::of_bytes),
-    };
-    let body = canonical(&serde_json::to_value(&signed).unwrap_or_default());
+/// Signs and stores a checkpoint; answers with the digest that the next one names.
+fn sign(tx: &Transaction<'_>, key: &Ed25519KeyPair, signed: &Checkpoint) -> Result<Digest, rusqlite::Error> {
+    let body = canonical(&serde_json::to_value(signed).unwrap_or_default());
     let signature = key.sign(&body);
     tx.prepare_cached("INSERT OR REPLACE INTO checkpoints (seq, body, signature) VALUES (?1, ?2, ?3)")?
-        .execute(params![seq_to_sql(head.seq), body, signature.as_ref()])?;
-    if let Some(bytes) = snapshot {
-        // One is enough: older ones would only be slower ways to the same state.
-        tx.execute("DELETE FROM snapshots", [])?;
-        tx.execute(
-            "INSERT INTO snapshots (seq, bytes) VALUES (?1, ?2)",
-            params![seq_to_sql(head.seq), bytes],
-        )?;
-    }
+        .execute(params![seq_to_sql(signed.seq), body, signature.as_ref()])?;
     Ok(Digest::of_bytes(&body))
+}
+
+/// Keeps a snapshot. One is enough: older ones would only be slower ways to the same state.
+fn keep(tx: &Transaction<'_>, seq: u64, bytes: &[u8]) -> Result<(), rusqlite::Error> {
+    tx.execute("DELETE FROM snapshots", [])?;
+    tx.execute("INSERT INTO snapshots (seq, bytes) VALUES (?1, ?2)", params![seq_to_sql(seq), bytes])?;
+    Ok(())
 }
 
 fn last_checkpoint(db: &Connection) -> Result<(u64, Digest), JournalError> {

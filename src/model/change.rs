@@ -44,9 +44,10 @@ pub enum Change {
         inspection: u32,
         needs: Vec<String>,
         indicators: Vec<String>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        last_good: Option<LastGood>,
-        current_good: bool,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        uid: String,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        good: Vec<LastGood>,
         deadline: Timestamp,
     },
     /// The next inspection has to wait: an old permit may still be running.

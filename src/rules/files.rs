@@ -154,15 +154,7 @@ impl Written {
             Ok(root) => root,
             Err(fault) => return notes.push(Note::error(file, fault.line, fault.column, fault.text)),
         };
-        let kind = match &root.value {
-            yaml::Value::Map(entries) => entries.iter().find(|(key, _)| key == "kind"),
-            _ => None,
-        };
-        let kind = match kind.map(|(_, node)| &node.value) {
-            Some(yaml::Value::Text(kind)) => kind.as_str(),
-            _ => "",
-        };
-        let slot = match kind {
+        let slot = match kind(&root) {
             "Policy" => return self.policies.extend(Policy::read(file, &root, notes)),
             "AlertMap" => &mut self.alerts,
             "Indicators" => &mut self.indicators,
@@ -172,9 +164,16 @@ impl Written {
             }
         };
         if let Some((other, _)) = slot {
-            let text = format!("{other} is of kind {kind} too; put both into one file");
+            let text = format!("{other} is of kind {} too; put both into one file", kind(&root));
             return notes.push(Note::error(file, root.line, root.column, text));
         }
         *slot = Some((file.to_owned(), root));
     }
+}
+
+/// The document's own word for what it is; empty where it has none.
+fn kind(root: &yaml::Node) -> &str {
+    let yaml::Value::Map(entries) = &root.value else { return "" };
+    let written = entries.iter().find(|(key, _)| key == "kind").map(|(_, node)| &node.value);
+    if let Some(yaml::Value::Text(kind)) = written { kind } else { "" }
 }

@@ -92,14 +92,88 @@ pub(super) fn call(
 
 /// The innermost place and words of an error: the call chain around it helps nobody at night.
 fn explain(error: &EvalAltResult) -> ScriptError {
-    match error {
-        EvalAltResult::ErrorInFunctionCall(_, _, inner, _) => explain(inner),
-        other => {
-            let mut bare = other.to_string();
-            if let Some(at) = bare.rfind(" (line ") {
-                bare.truncate(at);
-            }
-            ScriptError::new(other.position(), bare)
+    if let EvalAltResult::ErrorInFunctionCall(_, _, inner, _) = error {
+        return explain(inner);
+    }
+    let mut bare = error.to_string();
+    if let Some(at) = bare.rfind(" (line ") {
+        bare.truncate(at);
+    }
+    ScriptError::new(error.position(), bare)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(body: &str) -> Result<Dynamic, ScriptError> {
+        let engine = engine();
+        let ast = compile(&engine, &format!("fn f() {{ {body} }}\nfn deeper(n) {{ deeper(n + 1) }}\n"))?;
+        call(&engine, &ast, "f", None, ())
+    }
+
+    // Mutation: leaving any `set_max_...` or `disable_symbol` out of `engine()`.
+    #[test]
+    fn every_way_to_run_away_ends_in_an_error() {
+        for body in [
+            "loop { }",
+            "while true { let x = 1; }",
+            "deeper(0)",
+            "let f = |n| 1; loop { f.call(1); }",
+            "let s = \"x\"; loop { s += s; }",
+            "let s = \"\"; s.pad(2000000000, 'x'); s",
+            "let a = []; loop { a.push(a); }",
+            "let a = []; a.pad(2000000000, 0); a",
+            "let a = [1]; loop { a += a; }",
+            "let m = #{}; let i = 0; loop { m[`${i}`] = i; i += 1; }",
+            "let s = \"a,\"; loop { s.replace(\",\", \",,,,,,,,\"); }",
+            "range(0, 1000000000).map(|x| x)",
+            "(0..1000000000).map(|x| x)",
+            "for i in 0..100000000 { let x = i; }",
+        ] {
+            assert!(run(body).is_err(), "{body}");
         }
+    }
+
+    #[test]
+    fn nothing_of_the_outside_can_be_named() {
+        for body in [
+            "eval(\"1\")",
+            "sleep(1)",
+            "sleep(0.1)",
+            "Fn(\"sleep\").call(1)",
+            "timestamp()",
+            "import \"x\" as y; 1",
+            "rand()",
+            "blob(3000000000)",
+            "open_file(\"x\")",
+            "undeclared",
+            "let m = #{}; m.missing",
+        ] {
+            assert!(run(body).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_before_it_runs() {
+        let nested = format!("{}1{}", "(".repeat(5_000), ")".repeat(5_000));
+        assert!(run(&nested).is_err());
+        let lists = format!("{}{}", "[".repeat(5_000), "]".repeat(5_000));
+        assert!(run(&lists).is_err());
+        // The deepest that is allowed runs on the small stack of a test thread.
+        let inner = format!("{}deeper2(n - 1){}", "(1 + ".repeat(9), ")".repeat(9));
+        let engine = engine();
+        let text =
+            format!("fn deeper2(n) {{ if n == 0 {{ 0 }} else {{ {inner} }} }} fn f() {{ deeper2(14) }}");
+        let ast = compile(&engine, &text).unwrap();
+        assert!(call(&engine, &ast, "f", None, ()).is_ok());
+    }
+
+    #[test]
+    fn errors_name_their_place() {
+        let engine = engine();
+        let ast = compile(&engine, "fn f() {\n  let x = 1;\n  x.nothing()\n}\n").unwrap();
+        let error = call(&engine, &ast, "f", None, ()).unwrap_err();
+        assert_eq!(error.line, 3, "{error:?}");
     }
 }

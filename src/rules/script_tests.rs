@@ -114,10 +114,9 @@ fn compare(answer: &Answer, expect: Dynamic) -> Result<(), String> {
     if let Some(refusal) = expect.clone().try_cast::<Map>() {
         let wanted = refusal.get("refuse").and_then(|text| text.clone().into_string().ok());
         let wanted = wanted.ok_or("expect must be [..], #{ refuse: \"...\" } or \"no_match\"")?;
-        return match answer {
-            Answer::Refuse(text) if text.contains(&wanted) => Ok(()),
-            other => Err(format!("expected a refusal with {wanted:?}, found {other:?}")),
-        };
+        let refused = matches!(answer, Answer::Refuse(text) if text.contains(&wanted));
+        let otherwise = || format!("expected a refusal with {wanted:?}, found {answer:?}");
+        return if refused { Ok(()) } else { Err(otherwise()) };
     }
     let wanted =
         expect.try_cast::<Array>().ok_or("expect must be [..], #{ refuse: \"...\" } or \"no_match\"")?;

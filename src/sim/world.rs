@@ -60,68 +60,65 @@ pub(super) fn fill(store: &mut Store, at: Timestamp) {
         create("namespaces", "", namespace, json!({ "apiVersion": "v1", "kind": "Namespace" }));
     }
     for service in &SERVICES {
-        let (ns, name) = (service.namespace, service.name);
-        create(
-            "services",
-            ns,
-            name,
-            json!({ "apiVersion": "v1", "kind": "Service", "spec": { "selector": { "app": name } } }),
-        );
-        let mut endpoints = Vec::new();
-        for (version, _, pods) in service.subsets {
-            for index in 0..*pods {
-                let pod = format!("{name}-{version}-{index}");
-                create(
-                    "pods",
-                    ns,
-                    &pod,
-                    json!({
-                        "apiVersion": "v1", "kind": "Pod",
-                        "metadata": { "labels": { "app": name, "version": version } },
-                        "status": { "phase": "Running" },
-                    }),
-                );
-                endpoints.push(json!({
-                    "addresses": [format!("10.244.0.{}", endpoints.len() + 10)],
-                    "conditions": { "ready": true },
-                    "targetRef": { "kind": "Pod", "namespace": ns, "name": pod },
-                }));
-            }
+        let (namespace, name) = (service.namespace, service.name);
+        for (pod, object) in pods(service) {
+            create("pods", namespace, &pod, object);
         }
-        create(
-            "endpointslices",
-            ns,
-            &format!("{name}-abcde"),
-            json!({
-                "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-                "metadata": { "labels": { "kubernetes.io/service-name": name } },
-                "endpoints": endpoints,
-            }),
-        );
-        let subsets: Vec<Value> = service
-            .subsets
-            .iter()
-            .map(|(version, _, _)| json!({ "name": version, "labels": { "version": version } }))
-            .collect();
-        create(
-            "destinationrules",
-            ns,
-            name,
-            json!({
-                "apiVersion": "networking.istio.io/v1", "kind": "DestinationRule",
-                "spec": { "host": name, "subsets": subsets },
-            }),
-        );
-        let weights: &[(&str, u32)] =
-            if service.subsets.len() > 1 { &[("v1", 90), ("v2", 10)] } else { &[("v1", 100)] };
-        create(
-            "virtualservices",
-            ns,
-            name,
-            json!({
-                "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
-                "spec": { "hosts": [name], "http": [split(name, weights)] },
-            }),
-        );
+        create("services", namespace, name, plain_service(name));
+        create("endpointslices", namespace, &format!("{name}-abcde"), slice(service));
+        create("destinationrules", namespace, name, rule(service));
+        create("virtualservices", namespace, name, route(service));
     }
+}
+
+fn plain_service(name: &str) -> Value {
+    json!({ "apiVersion": "v1", "kind": "Service", "spec": { "selector": { "app": name } } })
+}
+
+/// The pods of a service by name.
+fn pods(service: &Service) -> Vec<(String, Value)> {
+    let of = |(version, _, count): &(&str, f64, u32)| {
+        let labels = json!({ "app": service.name, "version": version });
+        let object = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": { "labels": labels }, "status": { "phase": "Running" },
+        });
+        (0..*count)
+            .map(|index| (format!("{}-{version}-{index}", service.name), object.clone()))
+            .collect::<Vec<_>>()
+    };
+    service.subsets.iter().flat_map(of).collect()
+}
+
+fn slice(service: &Service) -> Value {
+    let endpoint = |(index, (pod, _)): (usize, (String, Value))| {
+        json!({
+            "addresses": [format!("10.244.0.{}", index + 10)],
+            "conditions": { "ready": true },
+            "targetRef": { "kind": "Pod", "namespace": service.namespace, "name": pod },
+        })
+    };
+    let endpoints: Vec<Value> = pods(service).into_iter().enumerate().map(endpoint).collect();
+    json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": { "labels": { "kubernetes.io/service-name": service.name } }, "endpoints": endpoints,
+    })
+}
+
+fn rule(service: &Service) -> Value {
+    let subset =
+        |(version, _, _): &(&str, f64, u32)| json!({ "name": version, "labels": { "version": version } });
+    let subsets: Vec<Value> = service.subsets.iter().map(subset).collect();
+    json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "DestinationRule",
+        "spec": { "host": service.name, "subsets": subsets },
+    })
+}
+
+fn route(service: &Service) -> Value {
+    let weights: &[(&str, u32)] =
+        if service.subsets.len() > 1 { &[("v1", 90), ("v2", 10)] } else { &[("v1", 100)] };
+    json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
+        "spec": { "hosts": [service.name], "http": [split(service.name, weights)] },
+    })
 }
