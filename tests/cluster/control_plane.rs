@@ -239,7 +239,7 @@ impl ControlPlane {
         let mut found = Vec::new();
         for entry in std::fs::read_dir(&self.folder)? {
             let path = entry?.path();
-            if !path.extension().is_some_and(|ending| ending == "jsonl") {
+            if path.extension().is_none_or(|ending| ending != "jsonl") {
                 continue;
             }
             let text = std::fs::read_to_string(&path)?;

@@ -27,7 +27,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use futures::future::BoxFuture;
+use futures::future::LocalBoxFuture;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use control_plane::ControlPlane;
@@ -40,7 +40,7 @@ const LIMIT: Duration = Duration::from_secs(180);
 /// Stories mostly wait, so more of them run at once than there are cores.
 const AT_ONCE: usize = 12;
 
-type Story = fn(Scene) -> BoxFuture<'static, anyhow::Result<()>>;
+type Story = fn(Scene) -> LocalBoxFuture<'static, anyhow::Result<()>>;
 
 /// Name, namespace, story.
 const STORIES: &[(&str, &str, Story)] = &[
