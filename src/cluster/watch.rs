@@ -9,6 +9,7 @@ use kube::Api;
 use kube::runtime::{WatchStreamExt, watcher};
 use tokio::sync::mpsc;
 
+use super::client::told;
 use super::object::{DestinationRule, VirtualService};
 use super::route::Route;
 use super::rule::Rule;
@@ -166,7 +167,7 @@ impl Cluster {
         let mut stores = self.stores();
         match error {
             Some(error) => {
-                let why = error.to_string();
+                let why = told(error);
                 if stores.troubles.insert(watch.to_owned(), why.clone()).is_none() {
                     tracing::warn!(watch, why, "watch interrupted");
                 }

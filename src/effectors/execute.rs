@@ -5,7 +5,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::Value;
 
 use super::{Effectors, FIELD_MANAGER, Prepared, Specs};
-use crate::cluster::{VirtualService, limited};
+use crate::cluster::{VirtualService, limited, told};
 use crate::engine::gate::Permit;
 use crate::model::action::Action;
 use crate::model::digest::Digest;
@@ -23,7 +23,9 @@ impl Effectors {
             Ok(Prepared::Stale(why)) => return Outcome::Stale { why },
             Ok(Prepared::Impossible(why)) => return Outcome::Failed { why },
             // Nothing was sent that could have changed anything.
-            Err(error) => return Outcome::Failed { why: format!("the object could not be read: {error}") },
+            Err(error) => {
+                return Outcome::Failed { why: format!("the object could not be read: {}", told(&error)) };
+            }
         };
         if let Err(error) = self.patch(&target, &body, Run::Dry).await {
             let outcome = failed(&error);
@@ -74,7 +76,7 @@ fn written_as_wanted(written: &VirtualService, execute: &Execute) -> Outcome {
 
 /// What an error of a write means. Only what the server surely did not do counts as failed.
 fn failed(error: &kube::Error) -> Outcome {
-    let kube::Error::Api(status) = error else { return Outcome::Unknown { why: error.to_string() } };
+    let kube::Error::Api(status) = error else { return Outcome::Unknown { why: told(error) } };
     let why = status.message.clone();
     match status.code {
         404 | 409 => Outcome::Stale { why },

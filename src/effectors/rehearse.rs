@@ -4,7 +4,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 
 use super::{Effectors, FIELD_MANAGER, Prepared, Specs};
-use crate::cluster::{VirtualService, limited, spec_diff};
+use crate::cluster::{VirtualService, limited, spec_diff, told};
 use crate::model::action::Action;
 use crate::model::plan::{Plan, Rehearsal};
 
@@ -36,7 +36,7 @@ impl Effectors {
 }
 
 fn refused(error: &kube::Error, verb: &str, namespace: &str, diff: String) -> Rehearsal {
-    let kube::Error::Api(status) = error else { return Rehearsal::Unreadable { why: error.to_string() } };
+    let kube::Error::Api(status) = error else { return Rehearsal::Unreadable { why: told(error) } };
     match status.code {
         403 => Rehearsal::Forbidden {
             verb: verb.to_owned(),
