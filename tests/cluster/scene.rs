@@ -172,7 +172,14 @@ impl Scene {
             }
             let api: Api<DynamicObject> =
                 Api::namespaced_with(self.client.clone(), &self.namespace, &resource);
-            for object in api.list(&ListParams::default()).await?.items {
+            let listed = until("a kind can be listed", SOON, async || {
+                match api.list(&ListParams::default()).await {
+                    // The server says "storage is (re)initializing" for a moment after a CRD was made.
+                    Err(kube::Error::Api(status)) if status.code == 429 => Ok(None),
+                    listed => Ok(Some(listed?)),
+                }
+            });
+            for object in listed.await?.items {
                 let name = format!("{}/{}", resource.plural, object.metadata.name.unwrap_or_default());
                 found.insert(name, object.metadata.resource_version.unwrap_or_default());
             }
