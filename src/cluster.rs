@@ -13,7 +13,7 @@ mod rule;
 mod store;
 mod watch;
 
-pub use client::{Access, NoCluster, connect, limited};
+pub use client::{Access, NoCluster, connect, limited, told};
 pub use diff::spec_diff;
 pub use host::fqdn;
 pub use object::{DestinationRule, VirtualService};

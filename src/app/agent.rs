@@ -213,7 +213,8 @@ impl Agent for Running {
         }
         if !self.cluster.is_synced() {
             let troubles = self.cluster.troubles().join("; ");
-            return Err(format!("the cluster has not been read yet {troubles}").trim().to_owned());
+            let why = format!("the cluster has not been read yet: {troubles}");
+            return Err(why.trim_end_matches(": ").to_owned());
         }
         Ok(())
     }

@@ -63,3 +63,34 @@ pub async fn limited<T>(call: impl Future<Output = kube::Result<T>>) -> kube::Re
         )),
     }
 }
+
+/// An error with the causes behind it: kube's own words end where they begin ("client error (Connect)").
+/// A cause that was repeated by the error around it is said once.
+#[must_use]
+pub fn told(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            text.push_str(&format!(": {words}"));
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::told;
+
+    #[test]
+    fn causes_are_told_once_down_to_the_last() {
+        let last = std::io::Error::other("connection refused");
+        let inner = kube::Error::Service(Box::new(last));
+        // Mutation: telling only the outermost error hides why nobody answered.
+        assert_eq!(told(&inner), "ServiceError: connection refused");
+        let outer = kube::runtime::watcher::Error::InitialListFailed(inner);
+        assert_eq!(told(&outer).matches("connection refused").count(), 1);
+    }
+}

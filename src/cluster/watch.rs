@@ -14,6 +14,7 @@ use kube::runtime::watcher;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
+use super::client::told;
 use super::object::{DestinationRule, VirtualService};
 use super::route::Route;
 use super::rule::Rule;
@@ -207,7 +208,7 @@ impl Cluster {
         let mut stores = self.stores();
         match error {
             Some(error) => {
-                let why = super::client::chain(error);
+                let why = told(error);
                 if stores.troubles.insert(watch.to_owned(), why.clone()).is_none() {
                     tracing::warn!(watch, why, "watch interrupted");
                 }

@@ -1,6 +1,7 @@
 //! Execute: the one place that writes to the cluster. Every write needs a permit.
 
 use super::{Effectors, Prepared, Run, Specs, mutated};
+use crate::cluster::told;
 use crate::engine::gate::Permit;
 use crate::model::action::Action;
 use crate::model::effect::Execute;
@@ -51,17 +52,16 @@ fn done(action: &Action) -> String {
 /// An error before the write: surely nothing was written, and trouble of the server (busy, away) is none of
 /// the object's, so the step may be looked at once more.
 fn not_sent(error: &kube::Error) -> Outcome {
-    match failed(error) {
-        Outcome::Unknown { why } => {
-            Outcome::Stale { why: format!("the API server could not be asked: {why}") }
-        }
-        refused => refused,
+    let outcome = failed(error);
+    if let Outcome::Unknown { why } = outcome {
+        return Outcome::Stale { why: format!("the API server could not be asked: {why}") };
     }
+    outcome
 }
 
 /// What an error of a write means. Only what the server surely did not do counts as failed.
 fn failed(error: &kube::Error) -> Outcome {
-    let kube::Error::Api(status) = error else { return Outcome::Unknown { why: error.to_string() } };
+    let kube::Error::Api(status) = error else { return Outcome::Unknown { why: told(error) } };
     let why = status.message.clone();
     match status.code {
         404 | 409 => Outcome::Stale { why },

@@ -1,7 +1,7 @@
 //! Rehearse: the very patch as a server-side dry run, before a plan is shown to anybody.
 
 use super::{Effectors, Prepared, Run, Specs, mutated};
-use crate::cluster::spec_diff;
+use crate::cluster::{spec_diff, told};
 use crate::model::action::Action;
 use crate::model::plan::{Direction, Plan, Rehearsal};
 
@@ -31,7 +31,7 @@ impl Effectors {
 }
 
 fn refused(error: &kube::Error, verb: &str, namespace: &str, diff: String) -> Rehearsal {
-    let kube::Error::Api(status) = error else { return Rehearsal::Unreadable { why: error.to_string() } };
+    let kube::Error::Api(status) = error else { return Rehearsal::Unreadable { why: told(error) } };
     match status.code {
         403 => Rehearsal::Forbidden {
             verb: verb.to_owned(),
