@@ -155,9 +155,10 @@ struct Watch<'c, K: kube::Resource> {
     first: bool,
 }
 
-/// Pauses between two tries: as kube's own watches have them.
+/// Pauses between two tries: short at first, because most troubles are; a list every ten seconds is no
+/// burden for a server that comes back.
 fn pauses() -> ExponentialBackoff {
-    let (min, max) = (Duration::from_millis(800), Duration::from_secs(30));
+    let (min, max) = (Duration::from_millis(800), Duration::from_secs(10));
     let policy = ExponentialBuilder::default().with_min_delay(min).with_max_delay(max);
     policy.with_jitter().without_max_times().build()
 }

@@ -33,8 +33,6 @@ pub(crate) struct Settings {
     pub(crate) server: String,
     /// Account in the namespace `meshmend`.
     pub(crate) account: &'static str,
-    /// Namespaces it watches; the test's own by default.
-    pub(crate) namespaces: Option<&'static str>,
     /// Mode of a policy for the test's namespace; `None`: only what is shipped.
     pub(crate) mode: Option<&'static str>,
     /// Playbooks as shipped, or the same with shorter waits.
@@ -74,7 +72,7 @@ impl Home {
             std::fs::write(folder.join(role), token)?;
         }
         let (api, probes) = (free_port()?, free_port()?);
-        let text = configuration(scene, settings, api, probes);
+        let text = configuration(settings, api, probes);
         std::fs::write(folder.join("meshmend.yaml"), text)?;
         if let Some(mode) = settings.mode {
             std::fs::write(folder.join("policies/test.yaml"), policy(&scene.namespace, mode))?;
@@ -302,8 +300,7 @@ impl Agent<'_> {
     }
 }
 
-fn configuration(scene: &Scene, settings: &Settings, api: u16, probes: u16) -> String {
-    let namespaces = settings.namespaces.unwrap_or(&scene.namespace);
+fn configuration(settings: &Settings, api: u16, probes: u16) -> String {
     let mut text = format!(
         "apiVersion: meshmend.dev/v1alpha1\nkind: Config\ncluster: {{ name: tests }}\n\
          journal: {{ sqlite: {{ path: journal.db }} }}\n\
@@ -313,9 +310,8 @@ fn configuration(scene: &Scene, settings: &Settings, api: u16, probes: u16) -> S
     for (role, _) in TOKENS {
         text.push_str(&format!("  - {{ name: {role}, roles: [{role}], file: {role} }}\n"));
     }
-    text.push_str(&format!(
-        "sources:\n  kubernetes: {{ namespaces: [\"{namespaces}\"] }}\n  alertmanager: {{}}\n"
-    ));
+    // All of them, or nobody could see which route of a host is in force.
+    text.push_str("sources:\n  kubernetes: { namespaces: [\"*\"] }\n  alertmanager: {}\n");
     if let Some(url) = &settings.prometheus {
         text.push_str(&format!("  prometheus: {{ url: \"{url}\", interval: 1s }}\n"));
     }

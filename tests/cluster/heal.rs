@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
 use serde_json::{Value, json};
 
-use crate::agent::{Home, Pace, SOON, Settings};
+use crate::agent::{Home, Pace, SOON};
 use crate::control_plane::ACCOUNT;
 use crate::scene::{ROUTE, Scene, bad_spec, good_spec};
 use crate::wait::{same, until};
@@ -20,7 +20,7 @@ const HEALED: Duration = Duration::from_secs(100);
 /// Mutations that break it: restoring by a patch without nulls (the key `gateways` stays); writing without a
 /// field manager; patching metadata that is not ours; a right missing in, or too much in, `deploy/rbac.yaml`.
 pub(crate) async fn alert(scene: Scene) -> anyhow::Result<()> {
-    let settings = Settings { namespaces: Some("*"), ..scene.settings("enforce", Pace::Shipped) };
+    let settings = scene.settings("enforce", Pace::Shipped);
     let home = Home::make(&scene, "agent", &settings).await?;
     scene.create_route(ROUTE, &good_spec()).await?;
     scene.traffic(500, 0);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
-use crate::agent::{Home, Pace, Settings};
+use crate::agent::{Home, Pace};
 use crate::scene::{ROUTE, Scene, good_spec};
 use crate::wait::same;
 
@@ -18,7 +18,7 @@ const BAR: (&str, u64) = if cfg!(debug_assertions) { ("RssAnon:", 16 * 1024) } e
 /// Mutations that break it: a large buffer at the start; a stack that is touched in full; ending by the
 /// default action of the signal.
 pub(crate) async fn idle(scene: Scene) -> anyhow::Result<()> {
-    let settings = Settings { namespaces: Some("*"), ..scene.settings("enforce", Pace::Shipped) };
+    let settings = scene.settings("enforce", Pace::Shipped);
     let home = Home::make(&scene, "agent", &settings).await?;
     scene.create_route(ROUTE, &good_spec()).await?;
     scene.traffic(500, 0);

@@ -126,7 +126,6 @@ impl Scene {
         Settings {
             server: self.plane.url.clone(),
             account: "meshmend",
-            namespaces: None,
             mode: Some(mode),
             pace,
             prometheus: Some(self.prometheus.url.clone()),
