@@ -68,6 +68,7 @@ fn complaint(error: &anyhow::Error) -> String {
 
 fn code_of(error: &anyhow::Error) -> u8 {
     let usage = error.is::<crate::cluster::NoCluster>()
+        || error.is::<crate::config::Unusable>()
         || error.chain().any(|cause| {
             cause.is::<Usage>()
                 || cause.is::<crate::config::Mistakes>()

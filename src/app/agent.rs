@@ -37,6 +37,8 @@ pub struct Running {
     pub results: mpsc::UnboundedSender<Input>,
     /// Sources.
     pub sources: mpsc::Sender<Input>,
+    /// Set while the journal cannot be written.
+    pub failing: Arc<AtomicBool>,
     /// Set when the agent begins to shut down.
     pub draining: Arc<AtomicBool>,
 }
@@ -209,6 +211,13 @@ impl Agent for Running {
         self.look(routes).boxed()
     }
 
+    fn parts(&self) -> Vec<(&'static str, bool)> {
+        let watched = self.cluster.is_synced() && self.cluster.troubles().is_empty();
+        let mut parts = vec![("journal", !self.failing.load(Ordering::Relaxed)), ("kubernetes", watched)];
+        parts.extend(self.boards.readable().map(|readable| ("prometheus", readable)));
+        parts
+    }
+
     fn live(&self) -> Result<(), String> {
         if self.results.is_closed() { Err("the loop has ended".to_owned()) } else { Ok(()) }
     }
@@ -216,6 +225,9 @@ impl Agent for Running {
     fn ready(&self) -> Result<(), String> {
         if self.draining.load(Ordering::Relaxed) {
             return Err("shutting down".to_owned());
+        }
+        if self.failing.load(Ordering::Relaxed) {
+            return Err("the journal cannot be written: nothing is taken and nothing is done".to_owned());
         }
         if !self.cluster.is_synced() {
             let troubles = self.cluster.troubles().join("; ");

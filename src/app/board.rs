@@ -66,6 +66,13 @@ impl Boards {
         }
     }
 
+    /// Whether Prometheus answered last time; `None` where none is configured.
+    #[must_use]
+    pub fn readable(&self) -> Option<bool> {
+        self.prometheus.as_ref()?;
+        Some(self.trouble.lock().unwrap_or_else(PoisonError::into_inner).is_none())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }

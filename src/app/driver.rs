@@ -5,6 +5,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -28,8 +29,6 @@ const BATCH: usize = 256;
 const HEARTBEAT: SignedDuration = SignedDuration::from_mins(10);
 /// Pause before a failed commit is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-/// A wall clock that is off by more than this against the monotonic one has jumped.
-const JUMP_S: i64 = 60;
 
 /// The incidents an input led to, or why it was not taken.
 pub type Reply = Result<Vec<String>, String>;
@@ -81,7 +80,7 @@ pub struct Driver {
     snapshot_at: u64,
     watcher: Option<Watcher>,
     /// Whether the last commit failed: told once, and once when it is over.
-    failing: bool,
+    failing: Arc<AtomicBool>,
     /// When the next heartbeat is due.
     heartbeat_at: Timestamp,
 }
@@ -114,7 +113,7 @@ impl Driver {
             last_at,
             snapshot_at,
             watcher: None,
-            failing: false,
+            failing: Arc::default(),
             heartbeat_at,
         })
     }
@@ -122,6 +121,12 @@ impl Driver {
     /// Shows every record to a watcher, after its commit.
     pub fn watch(&mut self, watcher: Watcher) {
         self.watcher = Some(watcher);
+    }
+
+    /// Set while the journal cannot be written.
+    #[must_use]
+    pub fn failing(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.failing)
     }
 
     /// The state.
@@ -185,13 +190,13 @@ impl Driver {
         loop {
             match self.try_turn(batch, launches) {
                 Ok(()) => {
-                    if std::mem::take(&mut self.failing) {
+                    if self.failing.swap(false, Ordering::Relaxed) {
                         tracing::info!("journal written again");
                     }
                     return Ok(());
                 }
                 Err((AppendError::NotDurable(why), rest)) => {
-                    if !std::mem::replace(&mut self.failing, true) {
+                    if !self.failing.swap(true, Ordering::Relaxed) {
                         tracing::error!(why, "journal not written, nothing was done; trying again");
                     }
                     batch = rest;
@@ -374,24 +379,6 @@ pub fn fold(journal: &dyn Journal) -> Result<(State, Timestamp), JournalError> {
         ControlFlow::Continue(())
     })?;
     Ok((state, last))
-}
-
-/// Watches for jumps of the wall clock against engine time, until the driver is gone.
-pub async fn watch_wall_clock(clock: Clock, results: mpsc::UnboundedSender<Input>) {
-    let offset = || Clock::wall().duration_since(clock.now()).as_secs();
-    let mut known = offset();
-    loop {
-        tokio::time::sleep(Duration::from_secs(10)).await;
-        let now = offset();
-        let seconds = now - known;
-        if seconds.abs() > JUMP_S {
-            known = now;
-            tracing::warn!(seconds, "wall clock jumped; acts wait for the next evaluation");
-            if results.send(Input::event(EventKind::ClockJumped { seconds })).is_err() {
-                return;
-            }
-        }
-    }
 }
 
 #[cfg(test)]

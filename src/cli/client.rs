@@ -43,7 +43,7 @@ impl Client {
         let token = std::fs::read_to_string(&token_file)
             .with_context(|| format!("the token {} cannot be read", token_file.display()))?;
         Ok(Self {
-            http: reqwest::Client::builder().timeout(Duration::from_secs(35)).build()?,
+            http: reqwest::Client::builder().timeout(Duration::from_secs(35)).no_proxy().build()?,
             server: server.trim_end_matches('/').to_owned(),
             token: token.trim().to_owned(),
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
@@ -96,7 +96,9 @@ pub(super) fn incidents(remote: &Remote) -> anyhow::Result<u8> {
         .map(|case| {
             let why = case.holds().first().map(|hold| hold.reason.to_string());
             let why = why.or_else(|| case.reasons.last().map(|timed| timed.reason.to_string()));
-            let what = format!("{}/{}", case.subject.namespace, case.subject.name);
+            let subject = &case.subject;
+            let slash = if subject.namespace.is_empty() { "" } else { "/" };
+            let what = format!("{}{slash}{}", subject.namespace, subject.name);
             [
                 case.id.to_string(),
                 case.phase.to_string(),

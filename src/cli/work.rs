@@ -140,10 +140,10 @@ pub(super) fn explain(args: &Explain) -> anyhow::Result<u8> {
 pub(super) fn config_show(path: Option<&Path>, output: Output) -> anyhow::Result<u8> {
     let config = config(path)?;
     if output == Output::Json {
-        people::json(&config)?;
+        people::json(&config.written())?;
     } else {
-        let text =
-            serde_saphyr::to_string(&config).context("the configuration could not be written as YAML")?;
+        let text = serde_saphyr::to_string(&config.written())
+            .context("the configuration could not be written as YAML")?;
         people::say(text.trim_end());
     }
     Ok(FINE)

@@ -17,7 +17,7 @@ use crate::rules::Rules;
 ///
 /// An alert that maps to nothing is a case of its own: nobody knows what it is about, so nobody may say
 /// that another one of its namespace tells the same.
-fn key(signal: &Signal) -> IncidentKey {
+pub(super) fn key(signal: &Signal) -> IncidentKey {
     let family = match signal.symptom.as_str() {
         Symptom::CUSTOM_ALERT => format!("{} {}", Symptom::CUSTOM_ALERT, signal.source),
         _ => signal.symptom.family().to_owned(),

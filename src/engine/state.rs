@@ -11,6 +11,7 @@ use super::pairs;
 use crate::model::digest::Digest;
 use crate::model::incident::{Incident, IncidentId, IncidentKey, Phase};
 use crate::model::reason::Reason;
+use crate::model::signal::Signal;
 use crate::model::subject::Subject;
 use crate::model::verdict::Verdict;
 
@@ -108,6 +109,15 @@ impl State {
             .map(|(_, id)| id.clone())
             .chain(self.regate.iter().cloned())
             .collect()
+    }
+
+    /// The same without the last case of this signal, so that one can ask what would be done about it now.
+    #[must_use]
+    pub fn as_if_new(mut self, signal: &Signal) -> Self {
+        let key = super::correlate::key(signal);
+        self.open.remove(&key);
+        self.ended.remove(&key);
+        self
     }
 
     /// How many incidents are not over.

@@ -110,6 +110,17 @@ impl Policies {
         self.all.iter()
     }
 
+    /// The mode that some act may have at most: for people who want to know what to expect.
+    #[must_use]
+    pub fn highest_mode(&self) -> Mode {
+        let modes = self.all.iter().filter_map(|policy| {
+            let mode = policy.mode?;
+            Some(policy.max_mode.map_or(mode, |cap| mode.min(cap)))
+        });
+        let highest = modes.max().unwrap_or_default();
+        self.cap.map_or(highest, |cap| highest.min(cap))
+    }
+
     /// What all of them together say: the most specific scope decides the mode, caps and limits of all
     /// that match apply, and the smaller number wins.
     #[must_use]

@@ -84,8 +84,10 @@ impl Prometheus {
     /// # Errors
     /// The address or the CA file is wrong.
     pub fn connect(address: &Address, clock: Clock) -> anyhow::Result<Self> {
-        let mut builder =
-            reqwest::Client::builder().timeout(TIME_LIMIT).redirect(reqwest::redirect::Policy::none());
+        let mut builder = reqwest::Client::builder()
+            .timeout(TIME_LIMIT)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy();
         if let Some(path) = &address.ca_file {
             let pem =
                 std::fs::read(path).with_context(|| format!("cannot read caFile {}", path.display()))?;

@@ -86,6 +86,7 @@ impl Stage {
             SqliteJournal::open(&folder.path().join("journal.db"), &options).expect("a new journal opens");
         let mut driver = Driver::new(Box::new(journal), Arc::clone(&rules), clock).expect("it is empty");
 
+        let failing = driver.failing();
         let (results, results_in) = mpsc::unbounded_channel();
         let (sources, sources_in) = mpsc::channel(1_024);
         let (launches, launches_in) = mpsc::unbounded_channel();
@@ -110,6 +111,7 @@ impl Stage {
             boards,
             rules,
             name: Some("shop-eu1".to_owned()),
+            failing,
             results,
             sources,
             draining,
