@@ -10,7 +10,7 @@ use super::ledger::Attempts;
 use super::state::{LastEnd, State, waits_for_others};
 use crate::model::change::Change;
 use crate::model::facts::Population;
-use crate::model::incident::{Approval, Incident, IncidentId, IncidentKey, Phase, StepResult, Timed};
+use crate::model::incident::{Approval, Incident, IncidentId, Phase, StepResult, Timed};
 use crate::model::plan::Direction;
 use crate::model::reason::Reason;
 
@@ -20,15 +20,9 @@ pub fn apply(state: &mut State, at: Timestamp, change: &Change) {
     match change {
         Change::Opened { incident, key, .. } => {
             if let Some(case) = opened_case(state, at, change) {
-                hear(state, key, at);
                 state.opened += 1;
                 state.open.insert(key.clone(), incident.clone());
                 state.incidents.insert(incident.clone(), case);
-            }
-        }
-        Change::Ignored { incident } | Change::Attached { incident, .. } => {
-            if let Some(key) = state.incidents.get(incident).map(|case| case.key.clone()) {
-                hear(state, &key, at);
             }
         }
         Change::JournalNamed { journal } => {
@@ -59,7 +53,7 @@ pub fn apply(state: &mut State, at: Timestamp, change: &Change) {
         Change::Draining => state.draining = true,
         Change::Charged { charge, .. } => {
             state.ledger.charge(charge);
-            state.attempts.entry(charge.key.clone()).or_insert_with(|| Attempts::new(at)).spend();
+            state.attempts.entry(charge.key.clone()).or_default().spend();
         }
         Change::Gated { incident, .. } | Change::InspectionStarted { incident, .. } => {
             state.regate.remove(incident);
@@ -70,14 +64,29 @@ pub fn apply(state: &mut State, at: Timestamp, change: &Change) {
     if let Some(case) = state.incidents.get_mut(id) {
         fold(case, at, change);
     }
+    listen(state, at, change);
     if let Change::Ended { incident, phase, .. } = change {
         close(state, at, incident, *phase);
     }
     state.index(id);
 }
 
-fn hear(state: &mut State, key: &IncidentKey, at: Timestamp) {
-    state.attempts.entry(key.clone()).or_insert_with(|| Attempts::new(at)).heard(at);
+/// What changes the health of a key, whether its case is open or over.
+#[expect(clippy::wildcard_enum_match_arm, reason = "most changes say nothing about health")]
+fn listen(state: &mut State, at: Timestamp, change: &Change) {
+    let Some(case) = change.incident().and_then(|id| state.incidents.get(id)) else { return };
+    // Looked up first, because the key is long and nearly always known.
+    if !state.attempts.contains_key(&case.key) {
+        state.attempts.insert(case.key.clone(), Attempts::default());
+    }
+    let Some(attempts) = state.attempts.get_mut(&case.key) else { return };
+    match change {
+        Change::Opened { signal, .. } | Change::Attached { signal, .. } => attempts.ill(at, &signal.source),
+        Change::Ignored { source, .. } => attempts.ill(at, source),
+        Change::SourceResolved { source, .. } => attempts.resolved(at, source),
+        Change::Ended { reason: Reason::Recovered { .. }, .. } => attempts.recovered(at),
+        _ => {}
+    }
 }
 
 fn wake_waiting(state: &mut State) {

@@ -39,7 +39,7 @@ fn firing(state: &State, rules: &Rules, at: Timestamp, signal: &Signal) -> Vec<C
         return vec![Change::Attached { incident: open.id.clone(), signal: Box::new(signal.clone()) }];
     }
     if let Some(incident) = belongs_to_ended(state, &key, at, signal) {
-        return vec![Change::Ignored { incident }];
+        return vec![Change::Ignored { incident, source: signal.source.clone() }];
     }
     let id = IncidentId::new(&state.journal, state.opened + 1);
     let (candidates, passed) = select::candidates(rules, &id, signal);
@@ -71,15 +71,18 @@ fn belongs_to_ended(state: &State, key: &IncidentKey, at: Timestamp, signal: &Si
     (began_before && over).then(|| end.incident.clone())
 }
 
+/// A source says that it is over. That is news also when another source opened the case, or when the case
+/// is over: the healthy time that brings attempts back begins with the last of them.
 fn resolved(state: &State, rules: &Rules, at: Timestamp, signal: &Signal) -> Vec<Change> {
-    let Some(open) = state.open_for(&key(signal)) else { return Vec::new() };
-    if !open.firing.contains(&signal.source) {
-        return Vec::new();
-    }
-    let Some(mut case) = Case::of(state, rules, at, &open.id) else { return Vec::new() };
+    let key = key(signal);
+    let fired = state.attempts.get(&key).is_some_and(|known| known.firing.contains(&signal.source));
+    let ended = || state.ended.get(&key).map(|end| &end.incident);
+    let known = state.open.get(&key).or_else(ended).filter(|_| fired);
+    let Some(mut case) = known.and_then(|id| Case::of(state, rules, at, id)) else { return Vec::new() };
     let incident = case.id();
     case.push(Change::SourceResolved { incident, source: signal.source.clone() });
-    if case.incident.firing.is_empty() && !case.incident.phase.is_acting() {
+    let phase = case.incident.phase;
+    if case.incident.firing.is_empty() && !phase.is_acting() && !phase.is_end() {
         return case.end(Phase::Resolved, Reason::SignalResolved);
     }
     case.changes

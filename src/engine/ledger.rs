@@ -1,7 +1,9 @@
 //! The ledger: what we did, counted for limits, cooldowns and attempts. It is folded from the journal, so
 //! it survives restarts.
 
-use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::deadlines::{CHARGES_KEPT, seconds};
@@ -15,14 +17,18 @@ use crate::rules::Per;
 pub(super) struct Ledger(Vec<Charge>);
 
 /// Attempts of one incident key.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Attempts {
     /// Acts since the last refill.
     pub(super) spent: u32,
-    /// When the key was last heard to be ill.
-    pub(super) last_ill: Timestamp,
-    /// The longest time without a firing signal since the last act, in seconds.
+    /// Sources that said it is ill and have not said otherwise, over all its cases.
+    pub(super) firing: BTreeSet<String>,
+    /// Since when the key is known to be well: its last source resolved, or its recovery was verified.
+    /// `None` while it is ill or nobody said otherwise; that nothing was heard is not health, because
+    /// senders repeat themselves every few hours only.
+    pub(super) well_since: Option<Timestamp>,
+    /// The longest healthy time since the last act, in seconds.
     pub(super) quiet_s: u64,
 }
 
@@ -62,16 +68,28 @@ fn counts_with(per: Per, old: &Charge, next: &Charge) -> bool {
 }
 
 impl Attempts {
-    /// A key that was just heard to be ill for the first time.
-    pub(super) fn new(at: Timestamp) -> Self {
-        Self { spent: 0, last_ill: at, quiet_s: 0 }
+    /// A firing signal was heard.
+    pub(super) fn ill(&mut self, at: Timestamp, source: &str) {
+        if !self.firing.contains(source) {
+            self.firing.insert(source.to_owned());
+        }
+        if let Some(since) = self.well_since.take() {
+            let quiet = at.duration_since(since).as_secs();
+            self.quiet_s = self.quiet_s.max(u64::try_from(quiet).unwrap_or(0));
+        }
     }
 
-    /// A firing signal was heard.
-    pub(super) fn heard(&mut self, at: Timestamp) {
-        let quiet: SignedDuration = at.duration_since(self.last_ill);
-        self.quiet_s = self.quiet_s.max(u64::try_from(quiet.as_secs()).unwrap_or(0));
-        self.last_ill = self.last_ill.max(at);
+    /// A source said that it is over.
+    pub(super) fn resolved(&mut self, at: Timestamp, source: &str) {
+        if self.firing.remove(source) && self.firing.is_empty() {
+            self.well_since.get_or_insert(at);
+        }
+    }
+
+    /// The recovery was measured, which counts more than what any source said before.
+    pub(super) fn recovered(&mut self, at: Timestamp) {
+        self.firing.clear();
+        self.well_since.get_or_insert(at);
     }
 
     /// An act was made.

@@ -33,8 +33,8 @@ pub enum Change {
     /// Another signal for an open case: a counter, nothing else.
     Attached { incident: IncidentId, signal: Box<Signal> },
     /// A signal that belongs to a case that is over.
-    Ignored { incident: IncidentId },
-    /// A source stopped firing.
+    Ignored { incident: IncidentId, source: String },
+    /// A source stopped firing; also of a case that is over, because health begins with it.
     SourceResolved { incident: IncidentId, source: String },
     /// A playbook was considered and not used.
     PassedOver { incident: IncidentId, passed: PassedOver },
@@ -149,7 +149,7 @@ impl Change {
         match self {
             Self::Opened { incident, .. }
             | Self::Attached { incident, .. }
-            | Self::Ignored { incident }
+            | Self::Ignored { incident, .. }
             | Self::SourceResolved { incident, .. }
             | Self::PassedOver { incident, .. }
             | Self::InspectionStarted { incident, .. }
