@@ -81,7 +81,10 @@ fn listen(state: &mut State, at: Timestamp, change: &Change) {
     }
     let Some(attempts) = state.attempts.get_mut(&case.key) else { return };
     match change {
-        Change::Opened { signal, .. } | Change::Attached { signal, .. } => attempts.ill(at, &signal.source),
+        Change::Opened { signal, .. } | Change::Attached { signal, .. } => {
+            attempts.ill(at, &signal.source);
+            attempts.told(signal.at);
+        }
         Change::Ignored { source, .. } => attempts.ill(at, source),
         Change::SourceResolved { source, .. } => attempts.resolved(at, source),
         Change::Ended { reason: Reason::Recovered { .. }, .. } => attempts.recovered(at),

@@ -65,7 +65,9 @@ fn firing(state: &State, rules: &Rules, at: Timestamp, signal: &Signal) -> Vec<C
 /// fires then has not gone.
 fn belongs_to_ended(state: &State, key: &IncidentKey, at: Timestamp, signal: &Signal) -> Option<IncidentId> {
     let end = state.ended.get(key)?;
-    let began_before = signal.at <= end.at;
+    // A sender's clock may be ahead of ours; what it told us before is no news either.
+    let told = state.attempts.get(key).and_then(|known| known.began);
+    let began_before = signal.at <= end.at || told.is_some_and(|told| signal.at <= told);
     let settling = at.duration_since(end.at) < SETTLE;
     let over = end.phase != Phase::Resolved || settling;
     (began_before && over).then(|| end.incident.clone())

@@ -24,6 +24,8 @@ pub(super) struct Attempts {
     pub(super) spent: u32,
     /// Sources that said it is ill and have not said otherwise, over all its cases.
     pub(super) firing: BTreeSet<String>,
+    /// The latest time at which any of its signals says the wrongness began, by the senders' clocks.
+    pub(super) began: Option<Timestamp>,
     /// Since when the key is known to be well: its last source resolved, or its recovery was verified.
     /// `None` while it is ill or nobody said otherwise; that nothing was heard is not health, because
     /// senders repeat themselves every few hours only.
@@ -68,6 +70,11 @@ fn counts_with(per: Per, old: &Charge, next: &Charge) -> bool {
 }
 
 impl Attempts {
+    /// A signal told of a wrongness that began then.
+    pub(super) fn told(&mut self, began: Timestamp) {
+        self.began = self.began.max(Some(began));
+    }
+
     /// A firing signal was heard.
     pub(super) fn ill(&mut self, at: Timestamp, source: &str) {
         if !self.firing.contains(source) {
