@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::deadlines::ENDED_KEPT;
 use super::history;
 use super::ledger::Attempts;
-use super::state::{LastEnd, State, waits_for_others};
+use super::state::{LastEnd, State, acts, waits_for_others};
 use crate::model::change::Change;
 use crate::model::facts::Population;
 use crate::model::incident::{Approval, Incident, IncidentId, Phase, StepResult, Timed};
@@ -61,12 +61,18 @@ pub fn apply(state: &mut State, at: Timestamp, change: &Change) {
         _ => {}
     }
     let Some(id) = change.incident() else { return };
+    let mut released = false;
     if let Some(case) = state.incidents.get_mut(id) {
+        let acted = acts(case);
         fold(case, at, change);
+        released = acted && !acts(case);
     }
     listen(state, at, change);
     if let Change::Ended { incident, phase, .. } = change {
         close(state, at, incident, *phase);
+    }
+    if released {
+        wake_waiting(state);
     }
     state.index(id);
 }
@@ -103,7 +109,6 @@ fn close(state: &mut State, at: Timestamp, id: &IncidentId, phase: Phase) {
     state.open.remove(&key);
     state.regate.remove(id);
     state.ended.insert(key, LastEnd { incident: id.clone(), phase, at });
-    wake_waiting(state);
     if state.incidents.len() > state.open.len() + ENDED_KEPT {
         let oldest = state.incidents.values().find(|case| case.phase.is_end()).map(|case| case.id.clone());
         if let Some(oldest) = oldest {

@@ -121,9 +121,7 @@ impl State {
 
     /// Incidents that hold a claim on their target.
     pub(super) fn acting(&self) -> impl Iterator<Item = &Incident> {
-        self.open.values().filter_map(|id| self.incidents.get(id)).filter(|incident| {
-            incident.phase.is_acting() && incident.plan.as_ref().is_some_and(|p| p.writes())
-        })
+        self.open.values().filter_map(|id| self.incidents.get(id)).filter(|incident| acts(incident))
     }
 
     /// Brings the wake index of one incident up to date. Called after every change of it.
@@ -156,7 +154,12 @@ fn wake(incident: &Incident) -> Option<Timestamp> {
     [incident.deadline, incident.inspect_at, incident.probe_at, hold].into_iter().flatten().min()
 }
 
-/// Whether a hold may end when another case ends, the rules change or the clock settles.
+/// Whether a case holds a claim on its target.
+pub(super) fn acts(incident: &Incident) -> bool {
+    incident.phase.is_acting() && incident.plan.as_ref().is_some_and(|plan| plan.writes())
+}
+
+/// Whether a hold may end when another case stops acting, the rules change or the clock settles.
 pub(super) fn waits_for_others(incident: &Incident) -> bool {
     incident.phase == Phase::Planned
         && incident.holds().iter().any(|hold| {

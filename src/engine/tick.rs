@@ -21,17 +21,18 @@ pub(super) fn tick(state: &State, rules: &Rules, at: Timestamp) -> Vec<Change> {
     if state.clock_jumped.is_some() {
         changes.push(Change::ClockSettled);
     }
-    // One act per tick and target is enough: what one case starts here, the next case sees only after
-    // the fold, so only the first of those that were let through goes on; the others are woken again.
-    let mut started = false;
+    // The gate looks at the clock, the ledger and the other cases. What this tick already changed of them
+    // it would see only after the fold, so its answer is left to the next tick, which comes at once: the
+    // case stays due.
+    let mut moved = state.clock_jumped.is_some();
     for id in state.woken(at) {
         let Some(case) = Case::of(state, rules, at, &id) else { continue };
         let decided = woken(case);
-        let starts = decided.iter().any(|change| matches!(change, Change::Charged { .. }));
-        if starts && started {
+        if moved && decided.iter().any(|change| matches!(change, Change::Gated { .. })) {
             continue;
         }
-        started |= starts;
+        moved |=
+            decided.iter().any(|change| matches!(change, Change::Charged { .. } | Change::Ended { .. }));
         changes.extend(decided);
     }
     changes
