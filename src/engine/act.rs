@@ -65,8 +65,7 @@ fn forward(mut case: Case<'_>, outcome: &Outcome) -> Vec<Change> {
             // Once is a race, twice is somebody else at work: people decide.
             if case.incident.step == 0 && case.incident.stale <= 1 {
                 case.note(reason);
-                select::inspect(&mut case);
-                return case.changes;
+                return select::again(case);
             }
             give_up(case, reason)
         }
@@ -200,11 +199,13 @@ fn not_done(mut case: Case<'_>) -> Vec<Change> {
     let outcome = Outcome::Unknown { why: why.clone() };
     case.push(Change::StepEnded { incident, step, direction, outcome });
     match direction {
-        Direction::Undo => start_step(&mut case, step, Direction::Undo),
-        Direction::Forward if step == 0 => select::inspect(&mut case),
-        Direction::Forward => return give_up(case, Reason::StepFailed { why }),
+        Direction::Undo => {
+            start_step(&mut case, step, Direction::Undo);
+            case.changes
+        }
+        Direction::Forward if step == 0 => select::again(case),
+        Direction::Forward => give_up(case, Reason::StepFailed { why }),
     }
-    case.changes
 }
 
 /// A notification ended: as a step of a plan, or as the news of a case.

@@ -104,12 +104,12 @@ pub(super) fn after_undo(case: Case<'_>) -> Vec<Change> {
 pub(super) fn next_rung(mut case: Case<'_>) -> Vec<Change> {
     let next = case.playbook().map(|playbook| playbook.next(&case.incident));
     match next {
-        Some(Next::Retry) if !case.incident.firing.is_empty() => {
-            case.note(Reason::Retried);
-            select::inspect(&mut case);
-            case.changes
+        Some(Next::Retry) => {
+            if !case.incident.firing.is_empty() {
+                case.note(Reason::Retried);
+            }
+            select::again(case)
         }
-        Some(Next::Retry) => case.end(Phase::Resolved, Reason::SignalResolved),
         Some(Next::Escalate(text)) => case.end(Phase::Escalated, Reason::PlaybookEscalated { text }),
         None => {
             let text = "the playbook is not loaded any more".to_owned();
