@@ -11,7 +11,7 @@ use super::verify;
 use crate::model::action::Action;
 use crate::model::change::Change;
 use crate::model::incident::Phase;
-use crate::model::plan::Rehearsal;
+use crate::model::plan::{Outcome, Rehearsal};
 use crate::model::reason::Reason;
 use crate::rules::Rules;
 
@@ -79,8 +79,7 @@ fn overdue(mut case: Case<'_>) -> Vec<Change> {
         Phase::Planned => case.end(Phase::Expired, passed),
         Phase::AwaitingApproval => case.end(Phase::Expired, Reason::ApprovalExpired),
         Phase::Executing if matches!(case.running(), Some(Action::Notify { .. })) => {
-            let why = "nobody answered in time".to_owned();
-            case.end(Phase::Escalated, Reason::NotificationFailed { why })
+            act::notified(case, &Outcome::Unknown { why: "nobody answered in time".to_owned() })
         }
         Phase::Executing if case.incident.reconciling => {
             let why = "the state could not be read in time".to_owned();
