@@ -139,15 +139,7 @@ fn undone(mut case: Case<'_>, outcome: &Outcome) -> Vec<Change> {
                 verify::after_undo(case)
             }
         },
-        Outcome::Unknown { why } => {
-            let tries = case.incident.steps.iter().filter(|result| {
-                result.direction == Direction::Undo && matches!(result.outcome, Outcome::Unknown { .. })
-            });
-            if tries.count() >= UNDO_TRIES {
-                return case.end(Phase::Escalated, Reason::UndoFailed { why: why.clone() });
-            }
-            reconcile(case, why)
-        }
+        Outcome::Unknown { why } => reconcile(case, why),
         Outcome::Stale { why } | Outcome::Failed { why } => {
             case.end(Phase::Escalated, Reason::UndoFailed { why: why.clone() })
         }
@@ -191,14 +183,22 @@ pub(super) fn reconciled(mut case: Case<'_>) -> Vec<Change> {
     }
 }
 
+/// What a step says that was found not to have arrived; undo steps are counted by it.
+const NOT_ARRIVED: &str = "the write did not arrive";
+
 /// The write never arrived. Forward, all is decided anew on fresh facts, budgets included; an undo is
-/// still owed.
+/// still owed, until it was tried often enough.
 fn not_done(mut case: Case<'_>) -> Vec<Change> {
     let (incident, step, direction) = (case.id(), case.incident.step, case.incident.direction);
-    let why = "the write did not arrive".to_owned();
+    let why = NOT_ARRIVED.to_owned();
     let outcome = Outcome::Unknown { why: why.clone() };
-    case.push(Change::StepEnded { incident, step, direction, outcome });
+    case.push(Change::StepEnded { incident, step, direction, outcome: outcome.clone() });
+    let tries = case.incident.steps.iter();
+    let tries = tries.filter(|result| result.direction == Direction::Undo && result.outcome == outcome);
     match direction {
+        Direction::Undo if tries.count() >= UNDO_TRIES => {
+            case.end(Phase::Escalated, Reason::UndoFailed { why })
+        }
         Direction::Undo => {
             start_step(&mut case, step, Direction::Undo);
             case.changes
