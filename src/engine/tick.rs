@@ -4,13 +4,14 @@ use jiff::Timestamp;
 
 use super::act;
 use super::case::Case;
+use super::deadlines::REHEARSE_TRIES;
 use super::gate;
 use super::select;
 use super::state::State;
 use super::verify;
 use crate::model::action::Action;
 use crate::model::change::Change;
-use crate::model::incident::Phase;
+use crate::model::incident::{Phase, Timed};
 use crate::model::plan::{Outcome, Rehearsal};
 use crate::model::reason::Reason;
 use crate::rules::Rules;
@@ -53,8 +54,7 @@ fn woken(mut case: Case<'_>) -> Vec<Change> {
             case.changes
         }
         Phase::Planned if matches!(case.incident.rehearsal, Some(Rehearsal::Unreadable { .. })) => {
-            select::inspect(&mut case);
-            case.changes
+            rehearse_again(case)
         }
         Phase::Planned if case.incident.rehearsal.is_some() => gate::pass(case),
         Phase::Open
@@ -69,6 +69,20 @@ fn woken(mut case: Case<'_>) -> Vec<Change> {
         | Phase::Expired
         | Phase::Gone => case.changes,
     }
+}
+
+/// The dry run could not be tried: once more on fresh facts, but not for ever, or nobody would be told of an
+/// admission webhook that is down.
+fn rehearse_again(mut case: Case<'_>) -> Vec<Change> {
+    let Some(Rehearsal::Unreadable { why }) = case.incident.rehearsal.clone() else { return case.changes };
+    let reason = Reason::RehearsalFailed { why };
+    let failed = |timed: &&Timed| matches!(timed.reason, Reason::RehearsalFailed { .. });
+    if case.incident.reasons.iter().filter(failed).count() >= REHEARSE_TRIES {
+        return case.end(Phase::Escalated, reason);
+    }
+    case.note(reason);
+    select::inspect(&mut case);
+    case.changes
 }
 
 fn overdue(mut case: Case<'_>) -> Vec<Change> {
