@@ -32,8 +32,7 @@ pub(super) fn tick(state: &State, rules: &Rules, at: Timestamp) -> Vec<Change> {
         if moved && decided.iter().any(|change| matches!(change, Change::Gated { .. })) {
             continue;
         }
-        moved |=
-            decided.iter().any(|change| matches!(change, Change::Charged { .. } | Change::Ended { .. }));
+        moved |= decided.iter().any(|change| matches!(change, Change::Charged { .. } | Change::Ended { .. }));
         changes.extend(decided);
     }
     changes
