@@ -153,7 +153,8 @@ impl World {
         // While something is on its way, mostly that comes next; else time passes to the next deadline.
         let (deliver, wake, hear) = if self.pending.is_empty() { (0, 110, 30) } else { (150, 4, 12) };
         let vote = if asked { 70 } else { 1 };
-        let restart = if self.state.draining { 60 } else { 1 };
+        let writing = self.pending.iter().any(|launched| launched.flight.is_some());
+        let restart = if self.state.draining || writing { 20 } else { 1 };
         match tape.weighted(&[deliver, wake, hear, vote, 6, restart, 2, 1, 4, 1, 4, 1, 4]) {
             0 => self.deliver(tape),
             1 => self.wake(tape),
@@ -282,7 +283,7 @@ impl World {
         }
         self.past.clear();
         self.state = fold(&self.log, tape);
-        self.pass(*tape.one(&[1, 20, 90]));
+        self.pass(*tape.one(&[1, 3, 90]));
         self.start()
     }
 

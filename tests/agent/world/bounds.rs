@@ -27,7 +27,7 @@ const BOUNDS: [Bounds; 6] = [
     Bounds {
         mode: Mode::Enforce,
         limits: &[("target", 3, 900), ("playbook", 8, 900), ("cluster", 9, 900)],
-        cooldown_s: 20,
+        cooldown_s: 2,
         attempts: (3, 300),
         namespace: (50, 2),
         mesh: (100, 3),
@@ -111,13 +111,14 @@ impl Bounds {
     }
 }
 
-/// A second way to write to the same routes, from another family of symptoms, that verifies fast and
-/// tells people after the act.
+/// A second way to write to the same routes, from another family of symptoms, that verifies fast and tells
+/// people after the act. It asks for traffic and does not look at it, so that only the engine stands between
+/// a missing fact and the act.
 const SECOND: &str = r#"//! Roll back what the control plane rejected, and tell people.
 fn about() {
     #{
         on: [symptom("config.rejected")],
-        needs: ["route", "traffic?"],
+        needs: ["route", "traffic"],
         recover: #{ indicator: "traffic.route_error_rate", soak: "2s", within: "20s", hold: "9s" },
         priority: 10,
     }

@@ -179,7 +179,8 @@ impl Ground {
 
     fn findings(&self, inspect: &Inspect, now: Timestamp, tape: &mut Tape) -> Findings {
         let mesh = *tape.one(&[40, 4, 200]);
-        let population = Population { workload: 1, namespace: *tape.one(&[10, 2, 40]), mesh };
+        let (workload, namespace) = (*tape.one(&[1, 40]), *tape.one(&[10, 2, 40]));
+        let population = Population { workload, namespace, mesh };
         let mut findings = Findings { population, ..Findings::default() };
         let what = tape.weighted(&[84, 2, 3, 3, 2, 2, 2, 2]);
         if what == 7 {
