@@ -87,9 +87,13 @@ fn listen(state: &mut State, at: Timestamp, change: &Change) {
     }
     let Some(attempts) = state.attempts.get_mut(&case.key) else { return };
     match change {
-        Change::Opened { signal, .. } | Change::Attached { signal, .. } => {
+        Change::Opened { signal, .. } => {
             attempts.ill(at, &signal.source);
             attempts.told(signal.at);
+        }
+        Change::Attached { source, began, .. } => {
+            attempts.ill(at, source);
+            attempts.told(*began);
         }
         Change::Ignored { source, .. } => attempts.ill(at, source),
         Change::SourceResolved { source, .. } => attempts.resolved(at, source),
@@ -174,11 +178,13 @@ pub(super) fn opened_case(state: &State, at: Timestamp, change: &Change) -> Opti
 )]
 pub(super) fn fold(case: &mut Incident, at: Timestamp, change: &Change) {
     match change {
-        Change::Attached { signal, .. } => {
+        Change::Attached { source, severity, value, .. } => {
             case.signals += 1;
-            case.severity = case.severity.max(signal.severity);
-            case.value = signal.value.or(case.value);
-            case.firing.insert(signal.source.clone());
+            case.severity = case.severity.max(*severity);
+            case.value = value.or(case.value);
+            if !case.firing.contains(source) {
+                case.firing.insert(source.clone());
+            }
         }
         Change::SourceResolved { source, .. } => {
             case.firing.remove(source);

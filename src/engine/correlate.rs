@@ -36,7 +36,13 @@ pub(super) fn signal(state: &State, rules: &Rules, at: Timestamp, signal: &Signa
 fn firing(state: &State, rules: &Rules, at: Timestamp, signal: &Signal) -> Vec<Change> {
     let key = key(signal);
     if let Some(open) = state.open_for(&key) {
-        return vec![Change::Attached { incident: open.id.clone(), signal: Box::new(signal.clone()) }];
+        return vec![Change::Attached {
+            incident: open.id.clone(),
+            source: signal.source.clone(),
+            severity: signal.severity,
+            value: signal.value,
+            began: signal.at,
+        }];
     }
     if let Some(incident) = belongs_to_ended(state, &key, at, signal) {
         return vec![Change::Ignored { incident, source: signal.source.clone() }];

@@ -11,7 +11,7 @@ use super::incident::{IncidentId, IncidentKey, PassedOver, Phase};
 use super::indicator::Probe;
 use super::plan::{Direction, Outcome, Plan, Rehearsal};
 use super::reason::Reason;
-use super::signal::Signal;
+use super::signal::{Severity, Signal};
 use super::subject::Subject;
 use super::verdict::{Check, Verdict};
 
@@ -30,8 +30,15 @@ pub enum Change {
         candidates: Vec<String>,
         deadline: Timestamp,
     },
-    /// Another signal for an open case: a counter, nothing else.
-    Attached { incident: IncidentId, signal: Box<Signal> },
+    /// Another signal for an open case: a counter, nothing else. The signal itself is the record's event.
+    Attached {
+        incident: IncidentId,
+        source: String,
+        severity: Severity,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        value: Option<f64>,
+        began: Timestamp,
+    },
     /// A signal that belongs to a case that is over.
     Ignored { incident: IncidentId, source: String },
     /// A source stopped firing; also of a case that is over, because health begins with it.
