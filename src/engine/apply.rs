@@ -114,10 +114,22 @@ fn close(state: &mut State, at: Timestamp, id: &IncidentId, phase: Phase) {
     state.regate.remove(id);
     state.ended.insert(key, LastEnd { incident: id.clone(), phase, at });
     if state.incidents.len() > state.open.len() + ENDED_KEPT {
-        let oldest = state.incidents.values().find(|case| case.phase.is_end()).map(|case| case.id.clone());
-        if let Some(oldest) = oldest {
-            state.incidents.remove(&oldest);
-            state.ended.retain(|_, end| end.incident != oldest);
+        forget_oldest(state);
+    }
+}
+
+/// Forgets the case that ended first, and what only it still needed. By time, because ids of six digits sort
+/// before those of five.
+fn forget_oldest(state: &mut State) {
+    let ended = state.incidents.values().filter(|case| case.phase.is_end());
+    let oldest = ended.min_by_key(|case| case.phase_since).map(|case| (case.id.clone(), case.key.clone()));
+    let Some((id, key)) = oldest else { return };
+    state.incidents.remove(&id);
+    if state.ended.get(&key).is_some_and(|end| end.incident == id) {
+        state.ended.remove(&key);
+        // A key without an act has nothing to get back; every unknown alert is a key of its own.
+        if !state.open.contains_key(&key) && state.attempts.get(&key).is_some_and(|known| known.spent == 0) {
+            state.attempts.remove(&key);
         }
     }
 }

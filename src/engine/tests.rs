@@ -4,6 +4,7 @@ mod desk;
 
 use jiff::SignedDuration;
 
+use crate::model::change::Change;
 use crate::model::effect::Effect;
 use crate::model::event::{EventKind, Vote};
 use crate::model::incident::Phase;
@@ -11,6 +12,7 @@ use crate::model::indicator::Level;
 use crate::model::plan::{Direction, Outcome, Rehearsal};
 use crate::model::reason::Reason;
 use crate::model::signal::{Signal, SignalState};
+use crate::model::subject::Subject;
 use crate::model::verdict::Verdict;
 use desk::{Desk, done, later, signal};
 
@@ -226,4 +228,23 @@ fn a_plan_that_does_something_else_before_it_writes_is_not_valid() {
     let passed = desk.case().passed_over.first().unwrap();
     assert_eq!(passed.playbook, "tells-first");
     assert!(matches!(&passed.reason, Reason::InvalidPlan { text } if text.contains("comes first")));
+}
+
+// Mutations: `forget_oldest` by id; keys that keep their attempts for ever.
+#[test]
+fn the_newest_ended_cases_are_remembered_also_when_their_numbers_grow_a_digit() {
+    let mut desk = Desk::under(ENFORCE);
+    desk.state.opened = 99_700;
+    let lost = |name: &str, desk: &Desk| {
+        let symptom = "gateway.lost".parse().unwrap();
+        Signal { symptom, ..signal(Subject::virtual_service("shop", name), desk.at) }
+    };
+    for number in 0..600 {
+        desk.at = later(desk.at, 1);
+        desk.hear(EventKind::Signal { signal: lost(&number.to_string(), &desk) });
+    }
+    assert_eq!((desk.state.incidents.len(), desk.state.attempts.len()), (500, 500));
+    let newest = Signal { at: later(desk.at, -60), ..lost("599", &desk) };
+    let changes = desk.hear(EventKind::Signal { signal: newest });
+    assert!(matches!(&changes[..], [Change::Ignored { incident, .. }] if incident.as_str() == "j-100300"));
 }
