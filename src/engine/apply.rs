@@ -205,6 +205,8 @@ pub(super) fn fold(case: &mut Incident, at: Timestamp, change: &Change) {
         Change::InspectionStarted { inspection, deadline, .. } => {
             case.inspection = *inspection;
             case.inspect_at = None;
+            // The next rung may follow a probe without an undo in between.
+            case.probe_at = None;
             case.deadline = Some(*deadline);
             if !case.reconciling {
                 enter(case, at, Phase::Inspecting);
