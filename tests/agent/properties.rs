@@ -14,8 +14,8 @@ use meshmend::engine::{State, apply, decide, effects};
 use meshmend::model::change::Change;
 use meshmend::model::digest::Digest;
 use meshmend::model::effect::{Effect, Execute};
-use meshmend::model::event::{EventKind, Vote};
-use meshmend::model::incident::{Incident, IncidentId, IncidentKey};
+use meshmend::model::event::{Event, EventKind, Vote};
+use meshmend::model::incident::{Incident, IncidentId, IncidentKey, Phase};
 use meshmend::model::indicator::Level;
 use meshmend::model::plan::{Direction, Outcome};
 use meshmend::model::reason::Reason;
@@ -555,7 +555,7 @@ fn no_plan_is_held_by_what_is_over() {
             }
             let mut state = world.state.clone();
             for kind in [EventKind::RulesLoaded { rules: Default::default() }, EventKind::Tick] {
-                let event = meshmend::model::event::Event { at: turn.now, kind };
+                let event = Event { at: turn.now, kind };
                 let changes = decide(&state, world.rules(), &event);
                 let goes_on = changes.iter().find(|change| {
                     matches!(change, Change::Charged { .. } | Change::ApprovalAsked { .. })
@@ -570,6 +570,53 @@ fn no_plan_is_held_by_what_is_over() {
         })?;
         Ok(())
     });
+}
+
+// Mutation: `Gated` that leaves its case in `regate`, which would fill the journal in a tight loop.
+#[test]
+fn ticks_of_one_moment_come_to_an_end() {
+    holds(200, |mut tape| {
+        run(&mut tape, &mut |world, turn| {
+            let due = |state: &State| state.next_wake().is_some_and(|at| at <= turn.now);
+            if !due(&world.state) {
+                return Ok(());
+            }
+            let mut state = world.state.clone();
+            let most = 2 * state.open_incidents().count() + 3;
+            for _ in 0..most {
+                let event = Event { at: turn.now, kind: EventKind::Tick };
+                let changes = decide(&state, world.rules(), &event);
+                prop_assert!(!changes.is_empty(), "woken for nothing at {}", turn.now);
+                changes.iter().for_each(|change| apply(&mut state, turn.now, change));
+                if !due(&state) {
+                    return Ok(());
+                }
+            }
+            Err(TestCaseError::fail(format!("still due after {most} ticks of one moment")))
+        })
+        .map(|_| ())
+    });
+}
+
+/// Every end that needs people asks for a notification, unless the plan itself was one.
+fn people_are_told(world: &World, turn: &Turn) -> Checked {
+    for change in records(world, turn).iter().flat_map(|logged| &logged.changes) {
+        let Change::Ended { incident, phase: Phase::Escalated | Phase::Expired, reason } = change else {
+            continue;
+        };
+        let told = launches(world, turn).iter().any(|launched| {
+            matches!(&launched.effect, Effect::Notify { incident: case, .. } if case.id == *incident)
+        });
+        let itself = matches!(reason, Reason::Notified | Reason::NotificationFailed { .. });
+        prop_assert!(told || itself, "nobody was told: {reason}");
+    }
+    Ok(())
+}
+
+// Mutation: `newsworthy` without `Expired`.
+#[test]
+fn every_end_that_needs_people_is_told_to_them() {
+    holds(100, |mut tape| run(&mut tape, &mut people_are_told).map(|_| ()));
 }
 
 // === what the runs reach ===
