@@ -230,6 +230,38 @@ fn a_plan_that_does_something_else_before_it_writes_is_not_valid() {
     assert!(matches!(&passed.reason, Reason::InvalidPlan { text } if text.contains("comes first")));
 }
 
+// Mutations: time without a signal counted as health; health from the first source that resolved; `>=` to `>`
+// in `gate::refills`.
+#[test]
+fn attempts_come_back_only_when_everybody_has_said_for_long_enough_that_it_is_well() {
+    let mut desk = Desk::under("mode: enforce\nattempts: { max: 1, refill: 1h }");
+    desk.breaks("cart");
+    let subject = desk.case().subject.clone();
+    let says = |desk: &mut Desk, source: &str, state: SignalState| {
+        let source = source.to_owned();
+        desk.hear(EventKind::Signal { signal: Signal { source, state, ..signal(subject.clone(), desk.at) } });
+    };
+    says(&mut desk, "alertmanager", SignalState::Firing);
+    desk.plans();
+    desk.executes(Outcome::Failed { why: "no".to_owned() });
+    let rounds: [(&[&str], i64, bool); 4] = [
+        (&[], 7_200, false),
+        (&["prometheus"], 7_200, false),
+        (&["prometheus", "alertmanager"], 3_599, false),
+        (&["prometheus"], 3_600, true),
+    ];
+    for (resolved, seconds, acts) in rounds {
+        resolved.iter().for_each(|source| says(&mut desk, source, SignalState::Resolved));
+        desk.at = later(desk.at, seconds);
+        says(&mut desk, "prometheus", SignalState::Firing);
+        desk.plans();
+        assert_eq!(desk.write().is_some(), acts, "{resolved:?} resolved, then {seconds} s");
+        if !acts {
+            assert_eq!(desk.ended(), (Phase::Escalated, &Reason::AttemptsSpent { attempts: 1 }));
+        }
+    }
+}
+
 // Mutations: `forget_oldest` by id; keys that keep their attempts for ever.
 #[test]
 fn the_newest_ended_cases_are_remembered_also_when_their_numbers_grow_a_digit() {
