@@ -65,8 +65,7 @@ fn forward(mut case: Case<'_>, outcome: &Outcome) -> Vec<Change> {
             // Once is a race, twice is somebody else at work: people decide.
             if case.incident.step == 0 && case.incident.stale <= 1 {
                 case.note(reason);
-                select::inspect(&mut case);
-                return case.changes;
+                return select::again(case);
             }
             give_up(case, reason)
         }
@@ -184,28 +183,27 @@ pub(super) fn reconciled(mut case: Case<'_>) -> Vec<Change> {
     }
 }
 
+/// What a step says that was found not to have arrived; undo steps are counted by it.
+const NOT_ARRIVED: &str = "the write did not arrive";
+
 /// The write never arrived. Forward, all is decided anew on fresh facts, budgets included; an undo is
-/// still owed.
+/// still owed, until it was tried often enough.
 fn not_done(mut case: Case<'_>) -> Vec<Change> {
     let (incident, step, direction) = (case.id(), case.incident.step, case.incident.direction);
-    let why = "the write did not arrive".to_owned();
+    let why = NOT_ARRIVED.to_owned();
     let outcome = Outcome::Stale { why: why.clone() };
-    case.push(Change::StepEnded { incident, step, direction, outcome });
+    case.push(Change::StepEnded { incident, step, direction, outcome: outcome.clone() });
+    let tries = case.incident.steps.iter();
+    let tries = tries.filter(|result| result.direction == direction && result.outcome == outcome).count();
     match direction {
+        Direction::Undo if tries >= UNDO_TRIES => case.end(Phase::Escalated, Reason::UndoFailed { why }),
         Direction::Undo => {
-            let undone = case.incident.steps.iter().filter(|result| result.direction == Direction::Undo);
-            if undone.count() >= UNDO_TRIES {
-                return case.end(Phase::Escalated, Reason::UndoFailed { why });
-            }
             start_step(&mut case, step, Direction::Undo);
+            case.changes
         }
-        Direction::Forward if step == 0 && case.incident.stale > 2 => {
-            return give_up(case, Reason::StepFailed { why });
-        }
-        Direction::Forward if step == 0 => select::inspect(&mut case),
-        Direction::Forward => return give_up(case, Reason::StepFailed { why }),
+        Direction::Forward if step == 0 && tries < UNDO_TRIES => select::again(case),
+        Direction::Forward => give_up(case, Reason::StepFailed { why }),
     }
-    case.changes
 }
 
 /// A notification ended: as a step of a plan, or as the news of a case.

@@ -127,9 +127,11 @@ fn close(state: &mut State, at: Timestamp, id: &IncidentId, phase: Phase) {
     state.ended.insert(key, LastEnd { incident: id.clone(), phase, at });
     forget(state, at);
     if state.incidents.len() > state.open.len() + ENDED_KEPT {
-        let oldest = state.incidents.values().find(|case| case.phase.is_end()).map(|case| case.id.clone());
-        if let Some(oldest) = oldest {
-            state.incidents.remove(&oldest);
+        // By time, because a case that was opened early may end late.
+        let ended = state.incidents.values().filter(|case| case.phase.is_end());
+        let first = ended.min_by_key(|case| case.phase_since).map(|case| case.id.clone());
+        if let Some(first) = first {
+            state.incidents.remove(&first);
         }
     }
 }
@@ -219,6 +221,8 @@ pub(super) fn fold(case: &mut Incident, at: Timestamp, change: &Change) {
         Change::InspectionStarted { inspection, deadline, .. } => {
             case.inspection = *inspection;
             case.inspect_at = None;
+            // The next rung may follow a probe without an undo in between.
+            case.probe_at = None;
             case.deadline = Some(*deadline);
             if !case.reconciling {
                 enter(case, at, Phase::Inspecting);

@@ -21,6 +21,8 @@ pub(super) const RECONCILE_EVERY: SignedDuration = SignedDuration::from_secs(10)
 pub(super) const FACTS_FRESH: SignedDuration = SignedDuration::from_secs(30);
 /// Pause before a dry run that could not be tried is tried again.
 pub(super) const REHEARSE_AGAIN: SignedDuration = SignedDuration::from_secs(30);
+/// After so many of them, ten minutes, people are told.
+pub(super) const REHEARSE_TRIES: usize = 20;
 /// How long an unanswered probe may take beyond its time.
 pub(super) const PROBE_GRACE: SignedDuration = SignedDuration::from_secs(60);
 /// After a recovery, alerts that began before it may repeat this long until they notice; Prometheus'

@@ -48,6 +48,12 @@ impl Permit {
         }
         Ok(())
     }
+
+    /// When it ends.
+    #[must_use]
+    pub fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
 }
 
 /// Mints the permit of a committed `StepStarted`. Only the driver calls this, after the commit and never

@@ -115,6 +115,11 @@ fn valid(case: &Case<'_>, plan: &Plan) -> Result<(), Reason> {
     if targets.len() > 1 {
         return invalid("it writes to the same object twice");
     }
+    // What the gate allowed is done at once. Behind another step, which may take its time, mode, limits and
+    // signals could have changed meanwhile.
+    if plan.steps.iter().skip(1).any(|step| step.target().is_some()) {
+        return invalid("it writes after another step; the write comes first");
+    }
     Ok(())
 }
 

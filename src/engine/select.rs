@@ -6,7 +6,7 @@ use super::case::Case;
 use super::deadlines::INSPECTING;
 use super::history::good_revisions;
 use crate::model::change::Change;
-use crate::model::incident::{IncidentId, PassedOver};
+use crate::model::incident::{IncidentId, PassedOver, Phase};
 use crate::model::reason::Reason;
 use crate::model::signal::Signal;
 use crate::rules::Rules;
@@ -30,6 +30,16 @@ pub(super) fn candidates(rules: &Rules, id: &IncidentId, signal: &Signal) -> (Ve
         passed.push(Change::PassedOver { incident: id.clone(), passed: passed_over });
     }
     (names, passed)
+}
+
+/// Plans once more after an act that was not made or did not help, if anything still fires: what resolved
+/// meanwhile starts nothing.
+pub(super) fn again(mut case: Case<'_>) -> Vec<Change> {
+    if case.incident.firing.is_empty() {
+        return case.end(Phase::Resolved, Reason::SignalResolved);
+    }
+    inspect(&mut case);
+    case.changes
 }
 
 /// Asks for one inspection that serves all candidates.

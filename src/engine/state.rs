@@ -145,10 +145,13 @@ impl State {
 
     /// Brings the wake index of one incident up to date. Called after every change of it.
     pub(super) fn index(&mut self, id: &IncidentId) {
+        let wake = self.incidents.get(id).and_then(wake);
+        if self.wake_of.get(id).copied() == wake {
+            return;
+        }
         if let Some(at) = self.wake_of.remove(id) {
             self.wakes.remove(&(at, id.clone()));
         }
-        let wake = self.incidents.get(id).and_then(wake);
         if let Some(at) = wake {
             self.wakes.insert((at, id.clone()));
             self.wake_of.insert(id.clone(), at);

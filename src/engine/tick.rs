@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::act;
 use super::case::Case;
-use super::deadlines::TELL_AGAIN;
+use super::deadlines::{REHEARSE_TRIES, TELL_AGAIN};
 use super::effects::owes_news;
 use super::gate;
 use super::select;
@@ -12,8 +12,8 @@ use super::state::State;
 use super::verify;
 use crate::model::action::Action;
 use crate::model::change::Change;
-use crate::model::incident::Phase;
-use crate::model::plan::Rehearsal;
+use crate::model::incident::{Phase, Timed};
+use crate::model::plan::{Outcome, Rehearsal};
 use crate::model::reason::Reason;
 use crate::rules::Rules;
 
@@ -54,8 +54,7 @@ fn woken(mut case: Case<'_>) -> Vec<Change> {
             case.changes
         }
         Phase::Planned if matches!(case.incident.rehearsal, Some(Rehearsal::Unreadable { .. })) => {
-            select::inspect(&mut case);
-            case.changes
+            rehearse_again(case)
         }
         Phase::Planned if case.incident.rehearsal.is_some() => gate::pass(case),
         Phase::Open
@@ -72,6 +71,20 @@ fn woken(mut case: Case<'_>) -> Vec<Change> {
     }
 }
 
+/// The dry run could not be tried: once more on fresh facts, but not for ever, or nobody would be told of an
+/// admission webhook that is down.
+fn rehearse_again(mut case: Case<'_>) -> Vec<Change> {
+    let Some(Rehearsal::Unreadable { why }) = case.incident.rehearsal.clone() else { return case.changes };
+    let reason = Reason::RehearsalFailed { why };
+    let failed = |timed: &&Timed| matches!(timed.reason, Reason::RehearsalFailed { .. });
+    if case.incident.reasons.iter().filter(failed).count() >= REHEARSE_TRIES {
+        return case.end(Phase::Escalated, reason);
+    }
+    case.note(reason);
+    select::inspect(&mut case);
+    case.changes
+}
+
 fn overdue(mut case: Case<'_>) -> Vec<Change> {
     let phase = case.incident.phase;
     let passed = Reason::DeadlinePassed { phase: phase.to_string() };
@@ -80,8 +93,9 @@ fn overdue(mut case: Case<'_>) -> Vec<Change> {
         Phase::Planned => case.end(Phase::Expired, passed),
         Phase::AwaitingApproval => case.end(Phase::Expired, Reason::ApprovalExpired),
         Phase::Executing if matches!(case.running(), Some(Action::Notify { .. })) => {
-            let why = "nobody answered in time".to_owned();
-            case.end(Phase::Escalated, Reason::NotificationFailed { why })
+            let step = case.incident.step;
+            let outcome = Outcome::Unknown { why: "nobody answered in time".to_owned() };
+            act::notified(case, Some(step), &outcome)
         }
         Phase::Executing if case.incident.reconciling => {
             let why = "the state could not be read in time".to_owned();

@@ -106,8 +106,7 @@ pub(super) fn next_rung(mut case: Case<'_>) -> Vec<Change> {
     match next {
         Some(Next::Retry) if !case.incident.firing.is_empty() => {
             case.note(Reason::Retried);
-            select::inspect(&mut case);
-            case.changes
+            select::again(case)
         }
         // Nobody fires any more, but we measured otherwise: that is for people to look at.
         Some(Next::Retry) => {

@@ -31,6 +31,12 @@ impl MemoryJournal {
         self.failures = count;
     }
 
+    /// How many appends will still fail.
+    #[must_use]
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
     /// What was appended.
     #[must_use]
     pub fn records(&self) -> &[Record] {

@@ -30,7 +30,7 @@ pub enum Change {
         candidates: Vec<String>,
         deadline: Timestamp,
     },
-    /// Another signal for an open case: a counter, nothing else.
+    /// Another signal for an open case: a counter, nothing else. The signal itself is the record's event.
     Attached {
         incident: IncidentId,
         source: String,

@@ -15,6 +15,7 @@ use crate::model::signal::Signal;
 pub struct Playbooks {
     /// Best first: by priority, then by name.
     all: Vec<Playbook>,
+    by_name: BTreeMap<String, usize>,
     by_symptom: BTreeMap<String, Vec<usize>>,
     by_alert: BTreeMap<String, Vec<usize>>,
 }
@@ -34,6 +35,7 @@ impl Playbooks {
         all.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| a.name.cmp(&b.name)));
         let mut playbooks = Self { all, ..Self::default() };
         for (index, playbook) in playbooks.all.iter().enumerate() {
+            playbooks.by_name.insert(playbook.name.clone(), index);
             for on in &playbook.on {
                 let slot = match on {
                     On::Symptom(symptom) => playbooks.by_symptom.entry(symptom.as_str().to_owned()),
@@ -64,7 +66,7 @@ impl Playbooks {
     /// A playbook by its name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Playbook> {
-        self.all.iter().find(|playbook| playbook.name == name)
+        self.by_name.get(name).map(|index| &self.all[*index])
     }
 
     /// All of them, best first.

@@ -1,7 +1,11 @@
-//! Tests of the agent that need nothing but Rust: on the simulated cluster, on journals, on the binary.
+//! Tests of the agent that need nothing but Rust: its engine in a made-up world, the whole of it on the
+//! simulated cluster, its journals, its binary.
 
 mod api;
 mod binary;
+mod counts;
 mod healing;
 mod journal;
+mod properties;
 mod stage;
+mod world;

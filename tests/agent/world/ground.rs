@@ -1,0 +1,294 @@
+//! The ground: what the cluster really looks like, and what it answers when it is asked.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use meshmend::model::action::Action;
+use meshmend::model::digest::Digest;
+use meshmend::model::effect::{Effect, Execute, Inspect};
+use meshmend::model::event::EventKind;
+use meshmend::model::facts::{
+    Facts, Findings, LastGoodDestination, LastGoodFacts, ManagedBy, Population, RouteFacts, TrafficFacts,
+};
+use meshmend::model::history::{Proof, ProvenDestination, RevisionProven, RevisionSeen};
+use meshmend::model::indicator::{Figure, Level, Probe};
+use meshmend::model::plan::{Outcome, Rehearsal};
+use meshmend::model::subject::Subject;
+
+use super::tape::Tape;
+
+/// What the cluster really looks like, whatever the engine believes.
+#[derive(Default)]
+pub(crate) struct Ground {
+    routes: BTreeMap<Subject, Truth>,
+}
+
+struct Truth {
+    uid: String,
+    spec: Digest,
+    revisions: u32,
+    /// Whether the last write helped: probes say so mostly.
+    helped: bool,
+}
+
+pub(crate) fn hash(name: &str, revision: u32) -> Digest {
+    Digest::of_bytes(format!("{name}:{revision}").as_bytes())
+}
+
+/// Routes of the world; the last one lies outside of every scope.
+pub(crate) fn routes() -> [Subject; 4] {
+    [
+        Subject::virtual_service("shop", "cart"),
+        Subject::virtual_service("shop", "pay"),
+        Subject::virtual_service("shop-eu", "cart"),
+        Subject::virtual_service("other", "api"),
+    ]
+}
+
+impl Ground {
+    /// Four routes, each with a good revision that is not in force any more. Tells what the watch saw.
+    pub(crate) fn fresh(&mut self) -> Vec<EventKind> {
+        let mut news = Vec::new();
+        for route in routes() {
+            let good = hash(&route.name, 0);
+            let truth = Truth { uid: "u-1".to_owned(), spec: good, revisions: 0, helped: false };
+            self.routes.insert(route.clone(), truth);
+            news.push(self.seen(&route));
+            let subject = route.clone();
+            let proof = Proof::Blessed { by: "alice".to_owned() };
+            let destinations = vec![ProvenDestination {
+                host: host(&route),
+                subset: Some("v1".to_owned()),
+                weight: 100,
+                ready: Some(2),
+            }];
+            let revision = RevisionProven { subject, spec_hash: good, proof, destinations };
+            news.push(EventKind::RevisionProven { revision });
+        }
+        news
+    }
+
+    /// Somebody deploys a bad revision.
+    pub(crate) fn break_route(&mut self, route: &Subject) -> EventKind {
+        let truth = self.routes.get_mut(route).expect("all routes of the world are on the ground");
+        truth.revisions += 1;
+        truth.spec = hash(&route.name, truth.revisions);
+        self.seen(route)
+    }
+
+    pub(crate) fn is_good(&self, route: &Subject) -> bool {
+        self.routes.get(route).is_some_and(|truth| truth.spec == hash(&route.name, 0))
+    }
+
+    /// Somebody else puts the good revision back.
+    pub(crate) fn mend(&mut self, route: &Subject) -> EventKind {
+        let truth = self.routes.get_mut(route).expect("all routes of the world are on the ground");
+        truth.spec = hash(&route.name, 0);
+        self.seen(route)
+    }
+
+    /// Somebody deletes the route and makes it anew.
+    pub(crate) fn replace(&mut self, route: &Subject) -> EventKind {
+        let truth = self.routes.get_mut(route).expect("all routes of the world are on the ground");
+        truth.uid.push('x');
+        self.seen(route)
+    }
+
+    pub(crate) fn seen(&self, route: &Subject) -> EventKind {
+        let truth = &self.routes[route];
+        let (uid, spec_hash) = (truth.uid.clone(), truth.spec);
+        let (manager, managed_by) = ("kubectl".to_owned(), ManagedBy::None);
+        let subject = route.clone();
+        EventKind::RevisionSeen { revision: RevisionSeen { subject, uid, spec_hash, manager, managed_by } }
+    }
+
+    /// A write reaches the API server, if its preconditions hold there.
+    pub(crate) fn write(&mut self, action: &Action) -> bool {
+        let Action::RollbackRoute { target, uid, from, to } = action else { return false };
+        let Some(truth) = self.routes.get_mut(target) else { return false };
+        let fits = truth.uid == *uid && truth.spec == *from;
+        if fits {
+            truth.spec = *to;
+        }
+        fits
+    }
+
+    /// A well-formed answer to an effect of the engine.
+    pub(crate) fn answer(&mut self, effect: &Effect, now: Timestamp, tape: &mut Tape) -> EventKind {
+        match effect {
+            Effect::Inspect(inspect) => EventKind::Inspected {
+                incident: inspect.incident.clone(),
+                inspection: inspect.inspection,
+                findings: Box::new(self.findings(inspect, now, tape)),
+            },
+            Effect::Rehearse { incident, plan } => EventKind::Rehearsed {
+                incident: incident.clone(),
+                plan: plan.identity(),
+                rehearsal: rehearsal(tape),
+            },
+            Effect::Execute(execute) => {
+                let Execute { incident, plan, step, direction, .. } = execute.clone();
+                let outcome = self.outcome(&execute.action, tape);
+                EventKind::Executed { incident, plan, step, direction, outcome }
+            }
+            Effect::Probe { incident, probe, indicator, subject, .. } => {
+                let helped = self.routes.get(subject).is_some_and(|truth| truth.helped);
+                let weights = if helped { [85, 6, 5, 4] } else { [6, 4, 82, 8] };
+                let reading = reading(indicator, tape.weighted(&weights), now);
+                EventKind::Probed { incident: incident.clone(), probe: *probe, reading }
+            }
+            Effect::Notify { incident, step, .. } => EventKind::Notified {
+                incident: incident.id.clone(),
+                step: *step,
+                outcome: [
+                    Outcome::Done { detail: "sent".to_owned() },
+                    Outcome::Failed { why: "the webhook answered 500".to_owned() },
+                    Outcome::Unknown { why: "no answer".to_owned() },
+                ][tape.weighted(&[85, 8, 7])]
+                .clone(),
+            },
+        }
+    }
+
+    fn outcome(&mut self, action: &Action, tape: &mut Tape) -> Outcome {
+        let Action::RollbackRoute { target, to, .. } = action else { return Outcome::AlreadyDone };
+        let truth = self.routes.get_mut(target).expect("the engine writes to routes of the world only");
+        if truth.spec == *to {
+            return Outcome::AlreadyDone;
+        }
+        match tape.weighted(&[70, 7, 6, 7, 7, 3]) {
+            0 if self.write(action) => {
+                let helped = tape.percent(50);
+                self.routes.get_mut(target).expect("looked up above").helped = helped;
+                Outcome::Done { detail: "written".to_owned() }
+            }
+            0 | 1 => Outcome::Stale { why: "another revision is in force".to_owned() },
+            2 => Outcome::Failed { why: "admission refused".to_owned() },
+            // The answer is lost after the write, or before it.
+            3 => {
+                self.write(action);
+                Outcome::Unknown { why: "time-out".to_owned() }
+            }
+            4 => Outcome::Unknown { why: "connection lost".to_owned() },
+            // Somebody else did the same a moment before.
+            _ => {
+                self.write(action);
+                Outcome::AlreadyDone
+            }
+        }
+    }
+
+    fn findings(&self, inspect: &Inspect, now: Timestamp, tape: &mut Tape) -> Findings {
+        let mesh = *tape.one(&[40, 4, 200]);
+        let (workload, namespace) = (*tape.one(&[1, 40]), *tape.one(&[10, 2, 40]));
+        let population = Population { workload, namespace, mesh };
+        let mut findings = Findings { population, ..Findings::default() };
+        let what = tape.weighted(&[84, 2, 3, 3, 2, 2, 2, 2]);
+        if what == 7 {
+            findings.gone = true;
+            return findings;
+        }
+        let miss = |findings: &mut Findings, fact: &str| {
+            findings.missing.insert(fact.to_owned(), "the API server did not answer".to_owned());
+        };
+        match self.routes.get(&inspect.subject) {
+            Some(truth) if what != 1 => {
+                let mut route = route_facts(truth, inspect, now);
+                match what {
+                    4 => route.managed_by = ManagedBy::Argocd,
+                    5 => route.delegate = true,
+                    6 => route.last_good.iter_mut().for_each(|good| good.destinations[0].ready = 0),
+                    _ => {}
+                }
+                findings.facts.route = Some(route);
+            }
+            _ => miss(&mut findings, "route"),
+        }
+        if what == 2 {
+            miss(&mut findings, "traffic");
+        } else {
+            let error_rate = if tape.percent(95) { 0.31 } else { 0.01 };
+            let success_rate = 1.0 - error_rate;
+            let traffic = TrafficFacts { requests: 1_200.0, error_rate, success_rate, window_s: 60 };
+            findings.facts = Facts { traffic: Some(traffic), ..findings.facts };
+        }
+        for indicator in &inspect.indicators {
+            let level = if what == 3 { 3 } else { 2 };
+            findings.indicators.insert(indicator.clone(), reading(indicator, level, now));
+        }
+        findings
+    }
+}
+
+fn host(route: &Subject) -> String {
+    format!("{}.{}.svc.cluster.local", route.name, route.namespace)
+}
+
+fn route_facts(truth: &Truth, inspect: &Inspect, now: Timestamp) -> RouteFacts {
+    let subject = &inspect.subject;
+    let good = || inspect.good.iter().filter(|_| inspect.uid == truth.uid);
+    let last_good = good().find(|good| good.spec_hash != truth.spec).map(|good| LastGoodFacts {
+        spec_hash: good.spec_hash,
+        age_s: u64::try_from(now.duration_since(good.at).as_secs()).unwrap_or(0),
+        manager: good.manager.clone(),
+        destinations: vec![LastGoodDestination {
+            host: host(subject),
+            subset: Some("v1".to_owned()),
+            weight: 100,
+            defined: true,
+            ready: 2,
+            ready_when_proven: Some(2),
+        }],
+    });
+    RouteFacts {
+        group: subject.group.clone(),
+        kind: subject.kind.clone(),
+        namespace: subject.namespace.clone(),
+        name: subject.name.clone(),
+        uid: truth.uid.clone(),
+        spec_hash: truth.spec,
+        hosts: vec![host(subject)],
+        changed_s: 40,
+        changed_by: "kubectl".to_owned(),
+        managed_by: ManagedBy::None,
+        destinations: Vec::new(),
+        delegate: false,
+        wildcard: false,
+        shadowed_by: Vec::new(),
+        last_good,
+        current_good: good().any(|good| good.spec_hash == truth.spec),
+    }
+}
+
+fn rehearsal(tape: &mut Tape) -> Rehearsal {
+    let why = "the server said so".to_owned();
+    match tape.weighted(&[92, 2, 3, 3]) {
+        0 => Rehearsal::Accepted { diff: "- bad\n+ good".to_owned() },
+        1 => Rehearsal::Forbidden {
+            verb: "patch".to_owned(),
+            resource: "virtualservices.networking.istio.io".to_owned(),
+            namespace: "shop".to_owned(),
+            diff: String::new(),
+        },
+        2 => Rehearsal::Refused { why },
+        _ => Rehearsal::Unreadable { why },
+    }
+}
+
+fn reading(indicator: &str, level: usize, at: Timestamp) -> Probe {
+    let level = [Level::Healthy, Level::Warning, Level::Critical, Level::Unknown][level];
+    let value = match level {
+        Level::Healthy => Some(0.0),
+        Level::Warning => Some(0.02),
+        Level::Critical => Some(0.4),
+        Level::Unknown => None,
+    };
+    let why = if value.is_none() { "too few samples" } else { "" };
+    Probe {
+        indicator: indicator.to_owned(),
+        figure: value.map(|value| Figure { value, samples: 500.0 }),
+        level,
+        why: why.to_owned(),
+        at,
+    }
+}
