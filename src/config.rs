@@ -13,8 +13,8 @@ use crate::yaml::{Fault, Faults, Fields, Node, header, marked, parse, source_lin
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Config {
-    /// Name of the cluster, for people.
-    pub cluster: String,
+    /// Name of the cluster; signals that name another one are not ours.
+    pub cluster: Option<String>,
     /// Folder of playbooks; the embedded ones where none is given.
     pub playbooks: Option<PathBuf>,
     /// Folder of policies; the embedded ones where none is given.
@@ -132,7 +132,7 @@ impl Config {
     #[must_use]
     pub fn without_file(journal: PathBuf) -> Self {
         Self {
-            cluster: "local".to_owned(),
+            cluster: None,
             playbooks: None,
             policies: None,
             journal,
@@ -198,7 +198,7 @@ impl Reader<'_> {
         config.probes = SocketAddr::from(([0, 0, 0, 0], 9480));
         if let Some(node) = top.get("cluster") {
             let fields = node.fields(&["name"], &[], self.faults);
-            config.cluster = fields.need("name", node, self.faults)?.text(self.faults)?;
+            config.cluster = fields.need("name", node, self.faults).and_then(|node| node.text(self.faults));
         }
         config.playbooks = self.path(top, "playbooks");
         config.policies = self.path(top, "policies");
@@ -286,7 +286,12 @@ impl Reader<'_> {
         }
         if let Some(node) = fields.get("kubernetes") {
             let parts = node.fields(&["namespaces"], &[], self.faults);
-            if let Some(namespaces) = parts.get("namespaces").and_then(|node| node.texts(self.faults)) {
+            if let Some(node) = parts.get("namespaces")
+                && let Some(namespaces) = node.texts(self.faults)
+            {
+                if namespaces.iter().any(|name| name != "*" && name.contains('*')) {
+                    self.faults.add(node, "namespaces are named in full, or \"*\" for all of them");
+                }
                 config.namespaces = namespaces;
             }
         }

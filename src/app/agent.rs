@@ -31,6 +31,8 @@ pub struct Running {
     pub boards: Arc<Boards>,
     /// Rules.
     pub rules: Arc<Rules>,
+    /// Our cluster's name, where the configuration gives one.
+    pub name: Option<String>,
     /// Results and people.
     pub results: mpsc::UnboundedSender<Input>,
     /// Sources.
@@ -55,6 +57,10 @@ impl Running {
         }));
         self.results.send(look).map_err(|_| away())?;
         found.await.map_err(|_| away())
+    }
+
+    fn here(&self) -> intake::Here<'_> {
+        intake::Here { cluster: &self.cluster, name: self.name.as_deref() }
     }
 
     /// Without our cache every target would be unknown; the sender repeats itself.
@@ -151,7 +157,7 @@ impl Agent for Running {
     fn signals(&self, signals: Vec<Signal>, source: String) -> BoxFuture<'_, Result<Vec<String>, Refusal>> {
         async move {
             self.synced()?;
-            let signals = intake::signals(signals, &source, &self.cluster)?;
+            let signals = intake::signals(signals, &source, &self.here())?;
             self.events(signals.into_iter().map(|signal| EventKind::Signal { signal }).collect()).await
         }
         .boxed()
@@ -164,7 +170,7 @@ impl Agent for Running {
     ) -> BoxFuture<'_, Result<Vec<String>, Refusal>> {
         async move {
             self.synced()?;
-            let signals = intake::alerts(&notification, &source, &self.rules.alerts, &self.cluster);
+            let signals = intake::alerts(&notification, &source, &self.rules.alerts, &self.here());
             self.events(signals.into_iter().map(|signal| EventKind::Signal { signal }).collect()).await
         }
         .boxed()

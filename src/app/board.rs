@@ -12,7 +12,8 @@ use super::driver::Input;
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Route};
 use crate::config::History;
-use crate::health::{Board, InForce, Proven, Prover, probe};
+use crate::engine::State;
+use crate::health::{Board, InForce, Proven, Prover, SOURCE, probe};
 use crate::model::event::EventKind;
 use crate::model::facts::TrafficFacts;
 use crate::model::history::{Proof, ProvenDestination, RevisionProven};
@@ -53,6 +54,15 @@ impl Boards {
             history,
             board: Mutex::default(),
             trouble: Mutex::default(),
+        }
+    }
+
+    /// Takes up what was firing when the process ended.
+    pub fn resume(&self, state: &State) {
+        let ours = state.open_incidents().filter(|case| case.firing.contains(SOURCE));
+        let at = self.clock.now();
+        for case in ours {
+            self.lock().resume(&self.rules.indicators, &case.symptom, &case.subject, at);
         }
     }
 

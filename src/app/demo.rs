@@ -193,6 +193,7 @@ async fn heal(options: &Options, path: &Path) -> anyhow::Result<Summary> {
         cluster,
         boards,
         rules,
+        name: None,
         results: results.clone(),
         sources,
         draining: Arc::new(AtomicBool::new(false)),

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
@@ -24,6 +24,8 @@ use crate::rules::Rules;
 const SNAPSHOT_EVERY: u64 = 512;
 /// Inputs taken into one commit: enough to share the cost of a flush, few enough to answer soon.
 const BATCH: usize = 256;
+/// Silence after which the head is signed again, so that a journal that stopped can be told from a quiet one.
+const HEARTBEAT: SignedDuration = SignedDuration::from_mins(10);
 /// Pause before a failed commit is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// A wall clock that is off by more than this against the monotonic one has jumped.
@@ -80,6 +82,8 @@ pub struct Driver {
     watcher: Option<Watcher>,
     /// Whether the last commit failed: told once, and once when it is over.
     failing: bool,
+    /// When the next heartbeat is due.
+    heartbeat_at: Timestamp,
 }
 
 /// Ends of the queues the driver reads. Results come back on a queue of their own, which sources cannot
@@ -100,8 +104,19 @@ impl Driver {
     /// The journal could not be read.
     pub fn new(journal: Box<dyn Journal>, rules: Arc<Rules>, clock: Clock) -> Result<Self, JournalError> {
         let (state, last_at) = fold(journal.as_ref())?;
-        let snapshot_at = journal.head().seq;
-        Ok(Self { state, rules, journal, clock, last_at, snapshot_at, watcher: None, failing: false })
+        let snapshot_at = journal.snapshot()?.map_or(0, |(seq, _)| seq);
+        let heartbeat_at = clock.now().saturating_add(HEARTBEAT).unwrap_or(Timestamp::MAX);
+        Ok(Self {
+            state,
+            rules,
+            journal,
+            clock,
+            last_at,
+            snapshot_at,
+            watcher: None,
+            failing: false,
+            heartbeat_at,
+        })
     }
 
     /// Shows every record to a watcher, after its commit.
@@ -127,8 +142,13 @@ impl Driver {
     /// The journal failed in a way that leaves nobody knowing what is stored.
     pub async fn run(&mut self, mut queues: Queues) -> anyhow::Result<()> {
         loop {
-            let wake = self.state.next_wake().map(|at| self.clock.until(at));
-            let Some(batch) = gather(wake, &mut queues).await else { return Ok(()) };
+            let wake = self.state.next_wake().map_or(self.heartbeat_at, |at| at.min(self.heartbeat_at));
+            let Some(mut batch) = gather(self.clock.until(wake), &mut queues).await else { return Ok(()) };
+            // What is due is looked at first, or a flood of signals would stop the time.
+            if self.state.next_wake().is_some_and(|at| at <= self.clock.now()) {
+                batch.insert(0, Input::event(EventKind::Tick));
+            }
+            self.beat();
             self.turn(batch, &queues.launches).await?;
             // Asked after a turn and never before the first one: the last record of a journal that was left
             // in good order is a drain, and only this run's own start takes that back.
@@ -137,6 +157,17 @@ impl Driver {
             {
                 return Ok(());
             }
+        }
+    }
+
+    fn beat(&mut self) {
+        let now = self.clock.now();
+        if now < self.heartbeat_at {
+            return;
+        }
+        self.heartbeat_at = now.saturating_add(HEARTBEAT).unwrap_or(Timestamp::MAX);
+        if let Err(error) = self.journal.heartbeat(now) {
+            tracing::error!(%error, "heartbeat not written");
         }
     }
 
@@ -297,7 +328,7 @@ impl Driver {
 }
 
 /// Waits for work: results first, then sources, then the time.
-async fn gather(wake: Option<Duration>, queues: &mut Queues) -> Option<Vec<Input>> {
+async fn gather(wake: Duration, queues: &mut Queues) -> Option<Vec<Input>> {
     let first = tokio::select! {
         biased;
         result = queues.results.recv() => result?,
@@ -307,9 +338,7 @@ async fn gather(wake: Option<Duration>, queues: &mut Queues) -> Option<Vec<Input
                 None => return Some(Vec::new()),
             }
         }
-        () = tokio::time::sleep(wake.unwrap_or(Duration::from_secs(3_600))) => {
-            return Some(vec![Input::event(EventKind::Tick)]);
-        }
+        () = tokio::time::sleep(wake) => return Some(Vec::new()),
     };
     let mut batch = vec![first];
     while batch.len() < BATCH {
@@ -321,9 +350,10 @@ async fn gather(wake: Option<Duration>, queues: &mut Queues) -> Option<Vec<Input
     Some(batch)
 }
 
-/// While draining: a case that only waits (soak, probe) is taken up again after the restart.
+/// While draining: a case that only waits (soak, probe, reading back what a step did) is taken up again
+/// after the restart.
 fn idle(case: &crate::model::incident::Incident) -> bool {
-    case.phase != crate::model::incident::Phase::Executing
+    case.phase != crate::model::incident::Phase::Executing || case.reconciling
 }
 
 /// The state as the journal has it, and the time of its last record.

@@ -46,8 +46,9 @@ pub async fn plan(
     let synced = tokio::time::timeout(std::time::Duration::from_secs(30), cluster.wait_synced()).await;
     synced
         .map_err(|_| anyhow::anyhow!("the cluster could not be read: {}", cluster.troubles().join("; ")))?;
-    let taken = intake::signals(vec![signal], "plan", &cluster)
-        .map_err(|refusal| anyhow::anyhow!(refusal.message))?;
+    let here = intake::Here { cluster: &cluster, name: config.cluster.as_deref() };
+    let taken =
+        intake::signals(vec![signal], "plan", &here).map_err(|refusal| anyhow::anyhow!(refusal.message))?;
 
     let prometheus = config.prometheus.as_ref();
     let prometheus = prometheus.map(|source| super::run::prometheus(source, clock)).transpose()?;

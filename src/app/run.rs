@@ -84,6 +84,7 @@ pub async fn run(mut setup: Setup) -> anyhow::Result<()> {
     let webhook = config.webhook_url_file.as_deref().map(read_secret).transpose()?;
     let (api, probes) = (listen(config.api).await?, listen(config.probes).await?);
     announce(config, &state, &rules);
+    boards.resume(&state);
     remember(&config.journal, &api, token_file.as_deref())?;
 
     let (results, results_in) = mpsc::unbounded_channel();
@@ -95,6 +96,7 @@ pub async fn run(mut setup: Setup) -> anyhow::Result<()> {
         cluster: Arc::clone(&cluster),
         boards: Arc::clone(&boards),
         rules: Arc::clone(&rules),
+        name: config.cluster.clone(),
         results: results.clone(),
         sources: sources.clone(),
         draining: Arc::clone(&draining),
@@ -189,8 +191,9 @@ fn turn_on_own_thread(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     std::thread::Builder::new().name("driver".to_owned()).stack_size(STACK).spawn(move || {
         let found = runtime.block_on(driver.run(queues));
-        let closed = driver.into_journal().close(clock.now());
-        done.send(found.and_then(|()| closed.map_err(Into::into))).ok();
+        // A disk that lied about a flush gets no more writes from us, and no signature either.
+        let closed = found.and_then(|()| Ok(driver.into_journal().close(clock.now())?));
+        done.send(closed).ok();
     })?;
     Ok(ended)
 }
@@ -256,7 +259,7 @@ fn announce(config: &Config, state: &State, rules: &Rules) {
     let cap = rules.max_mode.map_or("none", Mode::as_str);
     let policies: Vec<&str> = rules.policies.iter().map(|policy| policy.name.as_str()).collect();
     tracing::info!(
-        cluster = config.cluster,
+        cluster = config.cluster.as_deref().unwrap_or("unnamed"),
         namespaces = config.namespaces.join(","),
         playbooks = rules.playbooks.iter().count(),
         policies = policies.join(","),

@@ -83,11 +83,12 @@ pub(super) fn verify(
             people::say(format!("{} records, chain unbroken", report.records));
             people::say(format!("head {} {}", report.head.seq, report.head.hash));
             match report.signatures {
-                Signatures::Checked if report.checkpoints == 0 => {
-                    people::say("no checkpoint yet: nothing is signed so far");
-                }
                 Signatures::Checked => {
                     people::say(format!("{} checkpoints, all signatures fit the key", report.checkpoints));
+                    if report.signed < report.records {
+                        let first = report.signed + 1;
+                        people::say(format!("records {first} to {} are not signed yet", report.records));
+                    }
                 }
                 Signatures::NotChecked(why) => people::say(format!("signatures were not checked: {why}")),
             }

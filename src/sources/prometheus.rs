@@ -149,7 +149,7 @@ impl Prometheus {
         let answer =
             answer.map_err(|_| format!("Prometheus did not answer within {} s", TIME_LIMIT.as_secs()))??;
         let status = answer.status();
-        read(answer.body(), self.clock.now()).map_err(|why| {
+        read(answer.body(), self.clock.elsewhere()).map_err(|why| {
             if status.is_success() {
                 format!("Prometheus: {why}")
             } else {

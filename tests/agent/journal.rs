@@ -79,7 +79,12 @@ fn expected(db: &Connection, journal: &Path, table: &str, row: i64) -> u64 {
         "blobs" => {
             db.query_row("SELECT digest FROM blobs WHERE rowid = ?1", [row], |r| r.get(0)).expect("a row")
         }
-        _ => return u64::try_from(row).expect("rows of records and checkpoints are their numbers"),
+        "checkpoints" => {
+            let seq: i64 =
+                db.query_row("SELECT seq FROM checkpoints WHERE n = ?1", [row], |r| r.get(0)).expect("a row");
+            return u64::try_from(seq).expect("a number");
+        }
+        _ => return u64::try_from(row).expect("rows of records are their numbers"),
     };
     let mut first = 0;
     let reader = Reader::open(journal).expect("a copy can be read");
@@ -181,7 +186,7 @@ fn a_tail_that_was_cut_off_is_found_by_its_checkpoint_or_by_an_anchor() {
     let last = report.records;
     sql(&journal, &format!("DELETE FROM records WHERE seq > {}", last - 3));
     assert_eq!(broken(&journal), Some(last), "the checkpoint signs a record that is not there");
-    sql(&journal, "DELETE FROM checkpoints; DELETE FROM snapshots;");
+    sql(&journal, &format!("DELETE FROM checkpoints WHERE seq > {}", last - 3));
     assert_eq!(
         broken(&journal),
         None,
@@ -190,6 +195,20 @@ fn a_tail_that_was_cut_off_is_found_by_its_checkpoint_or_by_an_anchor() {
     match verify(&journal, None, Some(&anchor)) {
         Err(VerifyError::Broken(broken)) => assert_eq!(broken.seq, last),
         other => panic!("the anchor was not missed: {other:?}"),
+    }
+}
+
+#[test]
+fn a_journal_without_signatures_or_of_another_name_is_none() {
+    for statement in [
+        "DELETE FROM checkpoints",
+        "UPDATE meta SET value = 'd8'",
+        "INSERT INTO meta VALUES ('note', 'x')",
+        "DELETE FROM checkpoints WHERE n = 1",
+    ] {
+        let (_folder, journal) = copy();
+        sql(&journal, statement);
+        assert!(broken(&journal).is_some(), "{statement}");
     }
 }
 
@@ -251,14 +270,51 @@ fn one_process_writes_and_readers_never_lock() {
     let reader = Reader::open(&path).unwrap();
     assert_eq!(reader.head().unwrap(), head, "what is durable is seen while the writer lives");
     assert!(journal.append(&meshmend::journal::Head::EMPTY, &[tick()], None).is_err(), "compare and set");
+    assert_eq!(journal.head(), head);
     let blob = Blob::new(b"{}".to_vec());
     let draft = Draft { blobs: vec![blob.clone()], ..tick() };
     journal.append(&head, &[draft], Some(b"{}")).unwrap();
     assert_eq!(journal.blob(&blob.digest).unwrap(), Some(blob.bytes));
+    journal.heartbeat(at).unwrap();
     Box::new(journal).close(at).unwrap();
-    assert_eq!(broken(&path), None);
+    let report = verify(&path, None, None).unwrap();
+    assert_eq!(
+        (report.records, report.signed, report.checkpoints),
+        (3, 3, 3),
+        "first commit, snapshot, heartbeat"
+    );
+    let again = SqliteJournal::open(&path, &OpenOptions::default()).unwrap();
+    assert_eq!(again.snapshot().unwrap(), Some((3, b"{}".to_vec())));
+    drop(again);
     sql(&path, "UPDATE snapshots SET bytes = X'00'");
     assert_eq!(broken(&path), Some(3), "a snapshot is bound into the chain");
     let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
+}
+
+// Mutation: taking the cached head for what the file holds.
+#[test]
+fn a_second_writer_is_noticed_and_a_damaged_record_is_not_decided_on() {
+    let (_folder, path) = copy();
+    let mut journal = SqliteJournal::open(&path, &OpenOptions::default()).err();
+    // The key that signs lies beside the journal; the copy has only the public one.
+    assert!(journal.take().is_some_and(|error| error.to_string().contains("will not overwrite")));
+    fs::remove_file(path.with_extension("pub")).unwrap();
+    let mut journal = SqliteJournal::open(&path, &OpenOptions::default()).unwrap();
+    let known = journal.head();
+    sql(
+        &path,
+        "INSERT INTO records SELECT seq + 1, hash, prev, at, kind, incident, body FROM records ORDER BY seq DESC LIMIT 1",
+    );
+    let at = "2026-01-01T00:00:00Z".parse().unwrap();
+    let tick = Draft { event: Event { at, kind: EventKind::Tick }, changes: Vec::new(), blobs: Vec::new() };
+    let refused = journal.append(&known, &[tick], None).unwrap_err().to_string();
+    assert!(refused.contains("another writer"), "{refused}");
+    let mut seen = 0;
+    let read = journal.read(1, &mut |_| {
+        seen += 1;
+        ControlFlow::Continue(())
+    });
+    let why = read.unwrap_err().to_string();
+    assert!(why.contains("audit verify") && seen == known.seq, "{why} after {seen}");
 }

@@ -105,7 +105,15 @@ impl Stage {
         tokio::spawn(Arc::clone(&boards).poll(Duration::from_secs(2), sources.clone()));
         cluster.wait_synced().await;
         let draining = Arc::new(AtomicBool::new(false));
-        let agent: Arc<dyn Agent> = Arc::new(Running { cluster, boards, rules, results, sources, draining });
+        let agent: Arc<dyn Agent> = Arc::new(Running {
+            cluster,
+            boards,
+            rules,
+            name: Some("shop-eu1".to_owned()),
+            results,
+            sources,
+            draining,
+        });
         let api = api::router(agent, tokens(folder.path()), Metrics::default());
         Self { sim, client, api, prometheus, folder }
     }
