@@ -75,7 +75,7 @@ pub(super) fn demo(args: &Demo) -> anyhow::Result<u8> {
 }
 
 pub(super) fn run(args: &Run) -> anyhow::Result<u8> {
-    log("info,kube=warn,kube_client=off");
+    log("info,kube=off");
     let config = config(args.at.config.as_deref())?;
     let (files, loaded) = files::load(config.playbooks.as_deref(), config.policies.as_deref(), args.at.mode)?;
     for warning in &loaded.warnings {

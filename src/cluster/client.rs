@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::Status;
 use kube::{Client, Config};
 
 /// A healthy API server answers in milliseconds; one that needs longer than this is down for us.
@@ -64,13 +65,18 @@ pub async fn limited<T>(call: impl Future<Output = kube::Result<T>>) -> kube::Re
     }
 }
 
-/// An error with the causes behind it: kube's own words end where they begin ("client error (Connect)").
-/// A cause that was repeated by the error around it is said once.
+/// An error as people can use it: an answer of the API server in the server's own words, and any other with
+/// the causes behind it, once each. kube's own words repeat a status as a dump of its fields, and end where
+/// the cause begins ("client error (Connect)").
 #[must_use]
 pub fn told(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
-    let mut source = error.source();
+    let mut source = Some(error);
     while let Some(cause) = source {
+        let boxed = cause.downcast_ref::<Box<Status>>().map(AsRef::as_ref);
+        if let Some(status) = boxed.or_else(|| cause.downcast_ref::<Status>()) {
+            return format!("{} ({} {})", status.message, status.code, status.reason);
+        }
         let words = cause.to_string();
         if !text.contains(&words) {
             text.push_str(&format!(": {words}"));
@@ -83,14 +89,23 @@ pub fn told(error: &(dyn std::error::Error + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::told;
+    use kube::core::Status;
+    use kube::runtime::watcher;
 
     #[test]
     fn causes_are_told_once_down_to_the_last() {
-        let last = std::io::Error::other("connection refused");
-        let inner = kube::Error::Service(Box::new(last));
+        let refused = || kube::Error::Service(Box::new(std::io::Error::other("connection refused")));
         // Mutation: telling only the outermost error hides why nobody answered.
-        assert_eq!(told(&inner), "ServiceError: connection refused");
-        let outer = kube::runtime::watcher::Error::InitialListFailed(inner);
+        assert_eq!(told(&refused()), "ServiceError: connection refused");
+        let outer = watcher::Error::InitialListFailed(refused());
         assert_eq!(told(&outer).matches("connection refused").count(), 1);
+    }
+
+    #[test]
+    fn the_servers_own_words_are_enough() {
+        let status = Status::failure("cannot list resource", "Forbidden").with_code(403);
+        let outer = watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status)));
+        // Mutation: kube's own text holds the status twice more, as a dump.
+        assert_eq!(told(&outer), "cannot list resource (403 Forbidden)");
     }
 }

@@ -48,7 +48,7 @@ pub(crate) async fn lost(scene: Scene) -> anyhow::Result<()> {
     .await?;
     scene.traffic(500, 0);
     let incident = agent.phase(&id, "resolved", SOON).await?;
-    same("the steps", &results(&incident), &vec!["unknown".to_owned(), "done".to_owned()])?;
+    same("the steps", &results(&incident), &vec!["stale".to_owned(), "done".to_owned()])?;
     same("the answers to writes", &proxy.writes(), &vec![None, Some(200)])?;
     ensure!(agent.terminate().await?.success(), "SIGTERM ends it with 0");
     home.journal_holds().await

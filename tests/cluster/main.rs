@@ -50,6 +50,7 @@ const STORIES: &[(&str, &str, Story)] = &[
     ("a_change_right_before_the_write_makes_it_stale", "race", |s| Box::pin(stale::changed_spec(s))),
     ("a_race_about_something_else_is_run_again", "again", |s| Box::pin(stale::changed_labels(s))),
     ("an_expired_watch_is_survived", "watch", |s| Box::pin(watch::expired(s))),
+    ("an_interrupted_watch_is_whole_again", "break", |s| Box::pin(watch::interrupted(s))),
     ("observe_changes_nothing_and_names_the_missing_right", "observe", |s| Box::pin(observe::story(s))),
     ("killed_before_a_write_that_is_lost_it_acts_once", "lost", |s| Box::pin(crash::lost(s))),
     ("killed_before_a_write_that_arrives_it_acts_once", "arrives", |s| Box::pin(crash::arrives(s))),

@@ -34,12 +34,16 @@ pub(crate) enum Manner {
     IsLate,
 }
 
-/// Requests to one host within the window: all, and the bad ones.
-type Traffic = BTreeMap<String, (u32, u32)>;
+/// What is said about one host: how, and its requests within the window, all and the bad ones.
+#[derive(Clone, Copy)]
+struct Host {
+    manner: Manner,
+    all: u32,
+    bad: u32,
+}
 
 struct Said {
-    manner: Manner,
-    traffic: Traffic,
+    hosts: BTreeMap<String, Host>,
     /// Queries that are not those of the catalogue.
     strange: Vec<String>,
 }
@@ -55,8 +59,7 @@ pub(crate) struct Prometheus {
 impl Prometheus {
     /// Listens on loopback, for as long as the test's runtime lives.
     pub(crate) async fn start() -> anyhow::Result<Self> {
-        let said = Said { manner: Manner::Answers, traffic: Traffic::new(), strange: Vec::new() };
-        let said = Arc::new(Mutex::new(said));
+        let said = Arc::new(Mutex::new(Said { hosts: BTreeMap::new(), strange: Vec::new() }));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let url = format!("http://{}", listener.local_addr()?);
         let router = Router::new().route("/api/v1/query", post(query)).with_state(Arc::clone(&said));
@@ -70,12 +73,16 @@ impl Prometheus {
 
     /// From now on so many requests reach the host within any window, and so many of them are bad.
     pub(crate) fn traffic(&self, host: &str, all: u32, bad: u32) {
-        self.lock().traffic.insert(host.to_owned(), (all, bad));
+        let mut said = self.lock();
+        let manner = said.hosts.get(host).map_or(Manner::Answers, |host| host.manner);
+        said.hosts.insert(host.to_owned(), Host { manner, all, bad });
     }
 
-    /// From now on it answers like this.
-    pub(crate) fn behave(&self, manner: Manner) {
-        self.lock().manner = manner;
+    /// From now on it answers like this when it is asked about the host.
+    pub(crate) fn behave(&self, host: &str, manner: Manner) {
+        if let Some(host) = self.lock().hosts.get_mut(host) {
+            host.manner = manner;
+        }
     }
 
     /// Fails when it was asked something that the catalogue does not ask.
@@ -91,34 +98,20 @@ fn lock(said: &Mutex<Said>) -> MutexGuard<'_, Said> {
 }
 
 async fn query(State(said): State<Arc<Mutex<Said>>>, body: String) -> Response {
-    let manner = lock(&said).manner;
-    if manner == Manner::Hangs {
-        return std::future::pending().await;
-    }
     let promql = decode(body.strip_prefix("query=").unwrap_or_default());
     let Some((hosts, bad)) = understand(&promql) else {
         lock(&said).strange.push(promql);
-        return answer(
-            StatusCode::BAD_REQUEST,
-            "error",
-            json!({ "errorType": "bad_data", "error": "strange" }),
-        );
+        let error = json!({ "errorType": "bad_data", "error": "strange" });
+        return answer(StatusCode::BAD_REQUEST, "error", error);
     };
-    let now = Clock::wall().as_duration().as_secs_f64();
-    let at = if manner == Manner::IsLate { now - 3_600.0 } else { now };
-    let series = |host: &String, all: u32, bad_ones: u32| {
-        let count = if bad { bad_ones } else { all };
-        let value = if manner == Manner::SaysNan { "NaN".to_owned() } else { count.to_string() };
-        json!({ "metric": { "destination_service": host }, "value": [at, value] })
-    };
-    // `increase` makes no series of none: a host without a bad request is absent from the bad ones.
-    let traffic = lock(&said).traffic.clone();
-    let known =
-        traffic.iter().filter(|(host, (_, bad_ones))| hosts.contains(host) && !(bad && *bad_ones == 0));
-    let known: Vec<Value> = known.map(|(host, (all, bad_ones))| series(host, *all, *bad_ones)).collect();
-    let result = if manner == Manner::KnowsNothing { Vec::new() } else { known };
-    let data = json!({ "data": { "resultType": "vector", "result": result } });
+    let mut asked = lock(&said).hosts.clone();
+    asked.retain(|host, _| hosts.contains(host));
+    // One host that is not answered properly spoils the answer about all that were asked for.
+    let manner = asked.values().map(|host| host.manner).find(|manner| *manner != Manner::Answers);
+    let manner = manner.unwrap_or(Manner::Answers);
+    let data = vector(&asked, manner, bad);
     match manner {
+        Manner::Hangs => std::future::pending().await,
         Manner::Fails => (StatusCode::INTERNAL_SERVER_ERROR, "<html>no</html>").into_response(),
         Manner::TimesOut => {
             let error =
@@ -130,10 +123,25 @@ async fn query(State(said): State<Arc<Mutex<Said>>>, body: String) -> Response {
             warned["warnings"] = json!(["a store could not be asked"]);
             answer(StatusCode::OK, "success", warned)
         }
-        Manner::Answers | Manner::Hangs | Manner::SaysNan | Manner::KnowsNothing | Manner::IsLate => {
+        Manner::Answers | Manner::SaysNan | Manner::KnowsNothing | Manner::IsLate => {
             answer(StatusCode::OK, "success", data)
         }
     }
+}
+
+/// The series of an answer. `increase` makes none of nothing: a host without a bad request is absent from
+/// the bad ones.
+fn vector(asked: &BTreeMap<String, Host>, manner: Manner, bad: bool) -> Value {
+    let now = Clock::wall().as_duration().as_secs_f64();
+    let at = if manner == Manner::IsLate { now - 3_600.0 } else { now };
+    let series = asked.iter().filter_map(|(name, host)| {
+        let count = if bad { host.bad } else { host.all };
+        let value = if manner == Manner::SaysNan { "NaN".to_owned() } else { count.to_string() };
+        let labels = json!({ "destination_service": name });
+        let there = !(bad && host.bad == 0) && manner != Manner::KnowsNothing;
+        there.then(|| json!({ "metric": labels, "value": [at, value] }))
+    });
+    json!({ "data": { "resultType": "vector", "result": series.collect::<Vec<Value>>() } })
 }
 
 fn answer(status: StatusCode, word: &str, mut body: Value) -> Response {

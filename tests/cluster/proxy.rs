@@ -27,12 +27,22 @@ pub(crate) struct Proxy {
 struct Shared {
     http: reqwest::Client,
     upstream: Mutex<String>,
-    /// Whether requests are let through; when it turns false, running watches end in the middle.
-    open: watch::Sender<bool>,
+    way: watch::Sender<Way>,
     /// Where writes are stopped, while they are.
     stop: Mutex<Option<mpsc::UnboundedSender<Held>>>,
     writes: Mutex<Vec<Option<u16>>>,
     expired: AtomicUsize,
+}
+
+/// What becomes of requests.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// They go through.
+    Open,
+    /// Running watches break, and everything is answered 503, as by a balancer without a server.
+    Refuses,
+    /// Running watches end as an API server ends them at its own time limit; new requests wait.
+    Pauses,
 }
 
 /// A write on its way, stopped.
@@ -66,7 +76,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             http,
             upstream: Mutex::new(upstream.to_owned()),
-            open: watch::Sender::new(true),
+            way: watch::Sender::new(Way::Open),
             stop: Mutex::default(),
             writes: Mutex::default(),
             expired: AtomicUsize::new(0),
@@ -77,15 +87,20 @@ impl Proxy {
         Ok(Self { url, shared, held })
     }
 
-    /// Cuts what runs and answers 503 from now on.
-    pub(crate) fn close(&self) {
-        self.shared.open.send_replace(false);
+    /// Breaks what runs and answers 503 from now on.
+    pub(crate) fn refuse(&self) {
+        self.shared.way.send_replace(Way::Refuses);
+    }
+
+    /// Ends what runs in good order, and lets new requests wait from now on.
+    pub(crate) fn pause(&self) {
+        self.shared.way.send_replace(Way::Pauses);
     }
 
     /// Leads to this API server from now on.
     pub(crate) fn open_to(&self, upstream: &str) {
         *lock(&self.shared.upstream) = upstream.to_owned();
-        self.shared.open.send_replace(true);
+        self.shared.way.send_replace(Way::Open);
     }
 
     /// From now on real writes (not dry runs) are stopped on their way.
@@ -146,9 +161,9 @@ impl Shared {
                 anyhow::bail!("lost on the way");
             }
         }
-        let mut open = self.open.subscribe();
-        if !*open.borrow_and_update() {
-            return Ok((StatusCode::SERVICE_UNAVAILABLE, "closed by the test").into_response());
+        let mut way = self.way.subscribe();
+        if *way.wait_for(|way| *way != Way::Pauses).await? == Way::Refuses {
+            return Ok((StatusCode::SERVICE_UNAVAILABLE, "refused by the test").into_response());
         }
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
         let url = format!("{}{path}", lock(&self.upstream));
@@ -161,7 +176,7 @@ impl Shared {
         if status == StatusCode::GONE {
             self.expired.fetch_add(1, Ordering::Relaxed);
         }
-        let mut response = Response::new(self.body(answer, open));
+        let mut response = Response::new(self.body(answer, way));
         *response.status_mut() = status;
         Ok(response)
     }
@@ -172,11 +187,14 @@ impl Shared {
         writes.len() - 1
     }
 
-    /// The answer's body, piece by piece, until it ends or the way is closed.
-    fn body(self: Arc<Self>, answer: reqwest::Response, open: watch::Receiver<bool>) -> Body {
-        let pieces = futures::stream::unfold((self, answer, open), |(shared, mut answer, mut open)| async {
+    /// The answer's body, piece by piece, until it ends or the way is not open any more.
+    fn body(self: Arc<Self>, answer: reqwest::Response, way: watch::Receiver<Way>) -> Body {
+        let pieces = futures::stream::unfold((self, answer, way), |(shared, mut answer, mut way)| async {
             let piece: std::io::Result<Bytes> = tokio::select! {
-                _ = open.wait_for(|open| !open) => Err(std::io::Error::other("closed by the test")),
+                closed = way.wait_for(|way| *way != Way::Open) => match closed.as_deref() {
+                    Ok(Way::Refuses) => Err(std::io::Error::other("broken by the test")),
+                    _ => return None,
+                },
                 piece = answer.chunk() => match piece {
                     Ok(Some(piece)) => Ok(piece),
                     Ok(None) => return None,
@@ -186,7 +204,7 @@ impl Shared {
             if piece.as_ref().is_ok_and(|piece| String::from_utf8_lossy(piece).contains("\"code\":410")) {
                 shared.expired.fetch_add(1, Ordering::Relaxed);
             }
-            Some((piece, (shared, answer, open)))
+            Some((piece, (shared, answer, way)))
         });
         Body::from_stream(pieces)
     }

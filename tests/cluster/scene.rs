@@ -52,9 +52,9 @@ impl Scene {
         Ok(scene)
     }
 
-    /// The host that the route serves.
-    pub(crate) fn host(&self) -> String {
-        format!("{ROUTE}.{}.svc.cluster.local", self.namespace)
+    /// The host that a route of this name serves.
+    pub(crate) fn host(&self, name: &str) -> String {
+        format!("{name}.{}.svc.cluster.local", self.namespace)
     }
 
     fn routes(&self) -> Api<DynamicObject> {
@@ -118,7 +118,7 @@ impl Scene {
 
     /// Requests to the route's host within any window from now on, and the bad ones among them.
     pub(crate) fn traffic(&self, all: u32, bad: u32) {
-        self.prometheus.traffic(&self.host(), all, bad);
+        self.prometheus.traffic(&self.host(ROUTE), all, bad);
     }
 
     /// Settings of an agent with all its rights, straight at the API server.
@@ -188,10 +188,15 @@ impl Scene {
 
     /// An alert of a common rule set about the route's host, in the form of Alertmanager's webhook.
     pub(crate) fn alert(&self) -> Value {
+        self.alert_about(ROUTE)
+    }
+
+    /// The same about the host of another route.
+    pub(crate) fn alert_about(&self, name: &str) -> Value {
         let now = meshmend::clock::Clock::wall();
         let labels = json!({
             "alertname": "IstioHigh5xxResponseRate", "severity": "critical", "cluster": "tests",
-            "destination_service": self.host(), "namespace": self.namespace,
+            "destination_service": self.host(name), "namespace": self.namespace,
         });
         json!({
             "version": "4", "status": "firing", "receiver": "meshmend", "truncatedAlerts": 0,
@@ -199,7 +204,7 @@ impl Scene {
             "groupLabels": { "alertname": "IstioHigh5xxResponseRate" },
             "commonLabels": labels, "commonAnnotations": {},
             "alerts": [{
-                "status": "firing", "labels": labels, "fingerprint": "c16947b2d5583c80",
+                "status": "firing", "labels": labels, "fingerprint": format!("c16947b2d5583c80-{name}"),
                 "annotations": { "summary": "more than 5 % of the requests are answered 5xx" },
                 "startsAt": now, "endsAt": "0001-01-01T00:00:00Z",
                 "generatorURL": "http://prometheus:9090/graph?g0.expr=rate",
@@ -219,6 +224,12 @@ pub(crate) fn good_spec() -> Value {
             "route": [{ "destination": { "host": ROUTE, "subset": "v1" }, "weight": 100 }],
         }],
     })
+}
+
+/// The same spec for another host, with the same destinations.
+pub(crate) fn serving(name: &str, mut spec: Value) -> Value {
+    spec["hosts"] = json!([name]);
+    spec
 }
 
 /// The revision that makes errors: another subset, and a key at the top that the good one does not have.

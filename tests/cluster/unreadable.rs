@@ -10,47 +10,67 @@ use crate::control_plane::apply;
 use crate::process::free_port;
 use crate::prometheus::Manner;
 use crate::proxy::Proxy;
-use crate::scene::{ROUTE, Scene, bad_spec, good_spec};
+use crate::scene::{ROUTE, Scene, bad_spec, good_spec, serving};
 use crate::wait::{same, until};
 
-/// Every way of Prometheus to be of no use, during an incident that would be healed otherwise; then it
-/// answers, and the same alert is acted on; then it fails again while the act is verified.
+/// Every way of Prometheus to be of no use, each about a route of its own.
+const USELESS: [(&str, Manner); 7] = [
+    ("nan", Manner::SaysNan),
+    ("failing", Manner::Fails),
+    ("late-query", Manner::TimesOut),
+    ("empty", Manner::KnowsNothing),
+    ("partial", Manner::Warns),
+    ("hour-old", Manner::IsLate),
+    ("hanging", Manner::Hangs),
+];
+
+/// An inspection is tried for a minute, and a hanging Prometheus takes 20 s of the last try.
+const GIVEN_UP: Duration = Duration::from_secs(110);
+
+/// Routes that fall ill alike. Where Prometheus is of no use the traffic is unknown, the case goes to people
+/// and nothing is written; where it hiccups and then answers, the very same case is healed; and where it
+/// fails again while the act is verified, nothing is known and nothing is taken back.
 ///
-/// Mutations that break it: reading NaN or nothing as a number; taking a warning for an answer; undoing an
-/// act because nobody could see whether it helped.
+/// Mutations that break it: reading NaN or nothing as a number; taking a warning for an answer; ending a case
+/// at the first hiccup; undoing an act because nobody could see whether it helped.
 pub(crate) async fn prometheus(scene: Scene) -> anyhow::Result<()> {
     let home = Home::make(&scene, "agent", &scene.settings("enforce", Pace::Quick)).await?;
     let agent = scene.fall_ill(&home).await?;
-    for manner in [
-        Manner::SaysNan,
-        Manner::Fails,
-        Manner::TimesOut,
-        Manner::KnowsNothing,
-        Manner::Warns,
-        Manner::IsLate,
-        Manner::Hangs,
-    ] {
-        scene.prometheus.behave(manner);
-        let id = agent.alert(&scene.alert()).await?;
-        let incident = agent.phase(&id, "escalated", SOON).await?;
+    scene.prometheus.behave(&scene.host(ROUTE), Manner::Fails);
+    let healed = agent.alert(&scene.alert()).await?;
+    let mut given_up = Vec::new();
+    for (name, manner) in USELESS {
+        scene.create_route(name, &serving(name, good_spec())).await?;
+        agent.revisions(name, 1).await?;
+        agent.bless(name).await?;
+        scene.edit_spec(name, &serving(name, bad_spec())).await?;
+        agent.revisions(name, 2).await?;
+        scene.prometheus.traffic(&scene.host(name), 500, 200);
+        scene.prometheus.behave(&scene.host(name), manner);
+        given_up.push((agent.alert(&scene.alert_about(name)).await?, manner));
+    }
+    until("the traffic is known to be unknown", SOON, async || {
+        Ok((passed_over(&agent.incident(&healed).await?)["reason"]["fact"] == "traffic").then_some(()))
+    })
+    .await?;
+    scene.prometheus.behave(&scene.host(ROUTE), Manner::Answers);
+    scene.route_becomes(&good_spec()).await?;
+    scene.prometheus.behave(&scene.host(ROUTE), Manner::Fails);
+
+    for (id, manner) in given_up {
+        let incident = agent.phase(&id, "escalated", GIVEN_UP).await?;
         let reason = &passed_over(&incident)["reason"];
-        ensure!(
-            reason["code"] == "fact_unknown" && reason["fact"] == "traffic",
-            "{manner:?} makes the traffic unknown: {reason}"
-        );
+        let known = reason["code"] == "fact_unknown" && reason["fact"] == "traffic";
+        ensure!(known, "{manner:?} makes the traffic unknown: {reason}");
         ensure!(!reason["why"].as_str().unwrap_or_default().is_empty(), "{manner:?} is explained: {reason}");
     }
-    scene.route_is(&bad_spec()).await?;
-    same("the writes", &scene.written()?, &Vec::new())?;
-
-    scene.prometheus.behave(Manner::Answers);
-    let id = agent.alert(&scene.alert()).await?;
-    scene.route_becomes(&good_spec()).await?;
-    scene.prometheus.behave(Manner::Fails);
-    let incident = agent.phase(&id, "escalated", SOON).await?;
+    let incident = agent.phase(&healed, "escalated", SOON).await?;
     let reasons = incident["reasons"].as_array().cloned().unwrap_or_default();
     ensure!(reasons.iter().any(|timed| timed["reason"]["code"] == "inconclusive"), "{incident}");
     scene.route_is(&good_spec()).await?;
+    for (name, _) in USELESS {
+        same(name, &scene.route(name).await?["spec"], &serving(name, bad_spec()))?;
+    }
     same("the writes", &scene.written()?, &vec![200])
 }
 
@@ -110,8 +130,8 @@ pub(crate) async fn nobody(scene: Scene) -> anyhow::Result<()> {
     })
     .await?;
     let binding = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
-        "metadata": { "name": "nobody", "namespace": scene.namespace },
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+        "metadata": { "name": "nobody" },
         "roleRef": {
             "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "meshmend-observe",
         },
@@ -119,6 +139,8 @@ pub(crate) async fn nobody(scene: Scene) -> anyhow::Result<()> {
     });
     apply(&scene.client, binding).await?;
     agent.ready().await?;
+    let log = home.log()?;
+    same("how often the log tells it", &log.matches("is forbidden").count(), &2)?;
     tokio::time::sleep(Duration::from_millis(200)).await;
     same("readiness stays", &agent.probe("/readyz").await?.0, &200)
 }
