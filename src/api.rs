@@ -65,6 +65,8 @@ pub trait Agent: Send + Sync + 'static {
     fn incident(&self, id: String) -> BoxFuture<'_, Result<Option<Incident>, Refusal>>;
     /// Routes with their revisions.
     fn history(&self) -> BoxFuture<'_, Result<Value, Refusal>>;
+    /// The parts it depends on (`journal`, `kubernetes`, `prometheus`), and whether each can be used now.
+    fn parts(&self) -> Vec<(&'static str, bool)>;
     /// Whether the loop turns.
     fn live(&self) -> Result<(), String>;
     /// Whether it can do its work.

@@ -45,7 +45,11 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if fine { FINE } else { USAGE });
         }
     };
-    match commands::dispatch(cli) {
+    // Most commands run scripts, and those want more stack than a process starts with.
+    let work = std::thread::Builder::new().name("command".to_owned()).stack_size(crate::rules::STACK);
+    let done = work.spawn(move || commands::dispatch(cli)).map_err(anyhow::Error::from);
+    let panicked = || anyhow::anyhow!("the command panicked; the message above says where");
+    match done.and_then(|thread| thread.join().unwrap_or_else(|_| Err(panicked()))) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             writeln!(std::io::stderr(), "{}", complaint(&error)).ok();
@@ -63,10 +67,12 @@ fn complaint(error: &anyhow::Error) -> String {
 }
 
 fn code_of(error: &anyhow::Error) -> u8 {
-    let usage = error.chain().any(|cause| {
-        cause.is::<Usage>()
-            || cause.is::<crate::config::Mistakes>()
-            || cause.is::<crate::app::files::Mistakes>()
-    });
+    let usage = error.is::<crate::cluster::NoCluster>()
+        || error.is::<crate::config::Unusable>()
+        || error.chain().any(|cause| {
+            cause.is::<Usage>()
+                || cause.is::<crate::config::Mistakes>()
+                || cause.is::<crate::app::files::Mistakes>()
+        });
     if usage { USAGE } else { FAILED }
 }

@@ -11,6 +11,8 @@ use tokio::time::Instant;
 pub struct Clock {
     anchor: Timestamp,
     start: Instant,
+    /// Whether the wall clock is this one: then there is no other to ask.
+    simulated: bool,
 }
 
 impl Clock {
@@ -19,13 +21,14 @@ impl Clock {
     #[must_use]
     pub fn system(floor: Option<Timestamp>) -> Self {
         let wall = Self::wall();
-        Self::starting_at(floor.map_or(wall, |floor| wall.max(floor)))
+        let anchor = floor.map_or(wall, |floor| wall.max(floor));
+        Self { simulated: false, ..Self::starting_at(anchor) }
     }
 
     /// A clock that reads `anchor` now; for virtual time.
     #[must_use]
     pub fn starting_at(anchor: Timestamp) -> Self {
-        Self { anchor, start: Instant::now() }
+        Self { anchor, start: Instant::now(), simulated: true }
     }
 
     /// Engine time, to the microsecond.
@@ -40,6 +43,12 @@ impl Clock {
     #[must_use]
     pub fn until(&self, at: Timestamp) -> Duration {
         Duration::try_from(at.duration_since(self.now())).unwrap_or_default()
+    }
+
+    /// What clocks elsewhere read now: the wall clock's time, which may have been set since the start.
+    #[must_use]
+    pub fn elsewhere(&self) -> Timestamp {
+        if self.simulated { self.now() } else { Self::wall() }
     }
 
     /// The system's wall clock, for noticing jumps and for windows; never for deadlines.

@@ -13,11 +13,11 @@ mod rule;
 mod store;
 mod watch;
 
-pub use client::{Access, connect, limited};
+pub use client::{Access, NoCluster, connect, limited, told};
 pub use diff::spec_diff;
 pub use host::fqdn;
 pub use object::{DestinationRule, VirtualService};
 pub use patch::rollback_patch;
-pub use route::{Leads, Route};
+pub use route::{Leads, Route, leads};
 pub use store::{Cluster, Resolved};
 pub use watch::Seen;

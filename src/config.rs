@@ -5,16 +5,16 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde_json::{Map, Value, json};
 
+use crate::model::duration;
 use crate::yaml::{Fault, Faults, Fields, Node, header, marked, parse, source_line};
 
 /// What is in force.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Name of the cluster, for people.
-    pub cluster: String,
+    /// Name of the cluster; signals that name another one are not ours.
+    pub cluster: Option<String>,
     /// Folder of playbooks; the embedded ones where none is given.
     pub playbooks: Option<PathBuf>,
     /// Folder of policies; the embedded ones where none is given.
@@ -40,7 +40,7 @@ pub struct Config {
 }
 
 /// A bearer token and what it may do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
     /// Name, as votes record it.
     pub name: String,
@@ -51,8 +51,7 @@ pub struct Token {
 }
 
 /// What a token may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// Send alerts and signals.
     Intake,
@@ -63,18 +62,28 @@ pub enum Role {
 }
 
 /// Where Prometheus is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrometheusSource {
     /// Base URL.
     pub url: String,
     /// Seconds between two polls.
-    #[serde(rename = "interval_s")]
     pub interval_s: u64,
     /// File with a bearer token.
     pub token_file: Option<PathBuf>,
     /// File with the CA certificate.
     pub ca_file: Option<PathBuf>,
+}
+
+impl Role {
+    /// The word as the configuration writes it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Intake => "intake",
+            Self::Read => "read",
+            Self::Approve => "approve",
+        }
+    }
 }
 
 impl PrometheusSource {
@@ -86,11 +95,9 @@ impl PrometheusSource {
 }
 
 /// When a revision counts as proven.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct History {
     /// Seconds of health.
-    #[serde(rename = "hold_s")]
     pub hold_s: u64,
     /// Requests carried.
     pub min_requests: u64,
@@ -101,6 +108,11 @@ impl Default for History {
         Self { hold_s: 600, min_requests: 100 }
     }
 }
+
+/// A file that the configuration names, or a folder of the command line, cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unusable(pub String);
 
 /// A configuration that cannot be used: every mistake with its place.
 #[derive(Clone, Debug)]
@@ -132,7 +144,7 @@ impl Config {
     #[must_use]
     pub fn without_file(journal: PathBuf) -> Self {
         Self {
-            cluster: "local".to_owned(),
+            cluster: None,
             playbooks: None,
             policies: None,
             journal,
@@ -145,6 +157,36 @@ impl Config {
             history: History::default(),
             webhook_url_file: None,
         }
+    }
+
+    /// The configuration in force as a file would say it, defaults included; secrets are only named by file.
+    #[must_use]
+    pub fn written(&self) -> Value {
+        let seconds = |seconds: u64| duration::format(Duration::from_secs(seconds));
+        let token = |token: &Token| {
+            let roles: Vec<&str> = token.roles.iter().map(|role| role.as_str()).collect();
+            json!({ "name": token.name, "roles": roles, "file": token.file })
+        };
+        let tokens: Vec<Value> = self.tokens.iter().map(token).collect();
+        let prometheus = self.prometheus.as_ref().map(|source| {
+            let every = seconds(source.interval_s);
+            without_nulls(json!({ "url": source.url, "interval": every, "tokenFile": source.token_file, "caFile": source.ca_file }))
+        });
+        let sources = without_nulls(json!({
+            "kubernetes": { "namespaces": self.namespaces }, "alertmanager": {}, "signals": {}, "prometheus": prometheus,
+        }));
+        let journal = without_nulls(
+            json!({ "sqlite": { "path": self.journal }, "signingKeyFile": self.signing_key_file }),
+        );
+        without_nulls(json!({
+            "apiVersion": "meshmend.dev/v1alpha1", "kind": "Config",
+            "cluster": self.cluster.as_ref().map(|name| json!({ "name": name })),
+            "playbooks": self.playbooks, "policies": self.policies, "journal": journal,
+            "listen": { "api": self.api.to_string(), "probes": self.probes.to_string() },
+            "tokens": (!tokens.is_empty()).then_some(tokens), "sources": sources,
+            "history": { "hold": seconds(self.history.hold_s), "minRequests": self.history.min_requests },
+            "notify": self.webhook_url_file.as_ref().map(|file| json!({ "webhook": { "urlFile": file } })),
+        }))
     }
 
     /// Reads a file. Relative paths in it are relative to the file.
@@ -168,6 +210,11 @@ impl Config {
             None => Err(mistakes(faults.0, &text)),
         }
     }
+}
+
+fn without_nulls(value: Value) -> Value {
+    let Value::Object(map) = value else { return value };
+    Value::Object(map.into_iter().filter(|(_, value)| !value.is_null()).collect::<Map<_, _>>())
 }
 
 struct Reader<'a> {
@@ -198,7 +245,7 @@ impl Reader<'_> {
         config.probes = SocketAddr::from(([0, 0, 0, 0], 9480));
         if let Some(node) = top.get("cluster") {
             let fields = node.fields(&["name"], &[], self.faults);
-            config.cluster = fields.need("name", node, self.faults)?.text(self.faults)?;
+            config.cluster = fields.need("name", node, self.faults).and_then(|node| node.text(self.faults));
         }
         config.playbooks = self.path(top, "playbooks");
         config.policies = self.path(top, "policies");
@@ -286,7 +333,12 @@ impl Reader<'_> {
         }
         if let Some(node) = fields.get("kubernetes") {
             let parts = node.fields(&["namespaces"], &[], self.faults);
-            if let Some(namespaces) = parts.get("namespaces").and_then(|node| node.texts(self.faults)) {
+            if let Some(node) = parts.get("namespaces")
+                && let Some(namespaces) = node.texts(self.faults)
+            {
+                if namespaces.iter().any(|name| name != "*" && name.contains('*')) {
+                    self.faults.add(node, "namespaces are named in full, or \"*\" for all of them");
+                }
                 config.namespaces = namespaces;
             }
         }
@@ -330,6 +382,22 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_shown_can_be_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("meshmend.yaml");
+        let text = "apiVersion: meshmend.dev/v1alpha1\nkind: Config\ncluster: { name: x }\nplaybooks: p\npolicies: q\n\
+                    journal: { sqlite: { path: j.db }, signingKeyFile: k }\nlisten: { api: \"127.0.0.1:1\" }\n\
+                    tokens: [ { name: a, roles: [read, approve], file: t } ]\nhistory: { hold: 90s, minRequests: 7 }\n\
+                    sources: { kubernetes: { namespaces: [a, b] }, prometheus: { url: \"http://p\", interval: 90s } }\n\
+                    notify: { webhook: { urlFile: u } }\n";
+        std::fs::write(&path, text).unwrap();
+        let config = Config::load(&path).unwrap();
+        std::fs::write(&path, serde_saphyr::to_string(&config.written()).unwrap()).unwrap();
+        // Mutation: leaving any field out of `written`.
+        assert_eq!(Config::load(&path).unwrap(), config);
+    }
 
     #[test]
     fn every_mistake_is_told_with_its_line() {

@@ -9,12 +9,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube::Api;
+use kube::api::{Patch, PatchParams};
 use serde_json::Value;
 
 use crate::clock::Clock;
-use crate::cluster::{Cluster, Route, rollback_patch};
+use crate::cluster::{Cluster, Route, VirtualService, limited, rollback_patch};
 use crate::model::action::Action;
 use crate::model::digest::Digest;
+use crate::model::facts::ManagedBy;
+use crate::model::history::FIELD_MANAGER;
+use crate::model::plan::Direction;
+use crate::model::subject::Subject;
 
 pub use notify::Notifier;
 
@@ -26,9 +32,6 @@ pub struct Effectors {
     cluster: Arc<Cluster>,
     clock: Clock,
 }
-
-/// The name under which we write.
-pub const FIELD_MANAGER: &str = "meshmend";
 
 impl Effectors {
     /// Effectors for this cluster.
@@ -54,13 +57,22 @@ enum Prepared {
     AlreadyDone,
     /// A precondition does not hold.
     Stale(String),
+    /// It cannot be done yet.
+    NotYet(String),
     /// It cannot be done.
     Impossible(String),
 }
 
+/// A dry run changes nothing.
+#[derive(Clone, Copy)]
+enum Run {
+    Dry,
+    Real,
+}
+
 impl Effectors {
     /// Reads the object and checks the preconditions of a rollback.
-    async fn prepare(&self, action: &Action, specs: &Specs) -> Result<Prepared, kube::Error> {
+    async fn prepare(&self, action: &Action, way: Direction, specs: &Specs) -> Result<Prepared, kube::Error> {
         let Action::RollbackRoute { target, uid, from, to } = action else {
             return Ok(Prepared::Impossible("this action writes nothing".to_owned()));
         };
@@ -80,7 +92,12 @@ impl Effectors {
         let Some(wanted) = specs.get(to).cloned() else {
             return Ok(Prepared::Impossible(format!("the journal does not hold revision {}", to.short())));
         };
-        if let Some(why) = self.unfit(&route) {
+        if !specs.contains_key(from) {
+            let why =
+                format!("the journal does not hold revision {} yet: it could not be put back", from.short());
+            return Ok(Prepared::NotYet(why));
+        }
+        if let Some(why) = self.unfit(&route, way, &wanted).await {
             return Ok(Prepared::Stale(why));
         }
         let patch = match rollback_patch(&route.spec, &wanted) {
@@ -95,15 +112,52 @@ impl Effectors {
         Ok(Prepared::Patch { body, route: Box::new(route), wanted })
     }
 
-    /// What the engine refused when it planned is asked once more on fresh facts.
-    fn unfit(&self, route: &Route) -> Option<String> {
-        if route.managed_by != crate::model::facts::ManagedBy::None {
+    /// What the engine refused when it planned is asked once more on fresh facts. An undo leads back to
+    /// where traffic went before us, whoever is there.
+    async fn unfit(&self, route: &Route, way: Direction, wanted: &Value) -> Option<String> {
+        if route.managed_by != ManagedBy::None {
             return Some(format!("{} manages the object by now", route.managed_by.as_str()));
+        }
+        if way == Direction::Undo {
+            return None;
         }
         if route.delegates() || route.has_wildcard() {
             return Some("the object delegates or has a wildcard host by now".to_owned());
         }
-        let winner = self.cluster.shadowing(route).into_iter().next();
-        winner.map(|winner| format!("{winner} is in force for its host by now"))
+        if let Some(winner) = self.cluster.shadowing(route).into_iter().next() {
+            return Some(format!("{winner} is in force for its host by now"));
+        }
+        let leads = crate::cluster::leads(wanted, &route.subject.namespace);
+        let found = match self.cluster.look(&route.subject.namespace, &leads).await {
+            Ok(found) => found,
+            Err(why) => return Some(format!("nobody could look where it leads: {why}")),
+        };
+        let dead = found.into_iter().find(|to| !to.defined || to.ready_endpoints == 0)?;
+        Some(format!(
+            "{} subset {:?} has no ready endpoint by now",
+            dead.host,
+            dead.subset.unwrap_or_default()
+        ))
     }
+
+    /// Sends the patch.
+    async fn patch(&self, target: &Subject, body: &Value, run: Run) -> Result<VirtualService, kube::Error> {
+        let api: Api<VirtualService> = Api::namespaced(self.cluster.client.clone(), &target.namespace);
+        let params = PatchParams {
+            dry_run: matches!(run, Run::Dry),
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        limited(api.patch(&target.name, &params, &Patch::Merge(body))).await
+    }
+}
+
+/// An admission webhook may change what we send: then the old spec is not what would be in force.
+fn mutated(answer: &VirtualService, action: &Action) -> Option<String> {
+    let found = Digest::of_json(&answer.spec);
+    if matches!(action, Action::RollbackRoute { to, .. } if *to == found) {
+        return None;
+    }
+    let found = found.short();
+    Some(format!("the server makes revision {found} of what is sent: something mutates the object"))
 }

@@ -30,7 +30,7 @@ mod tests;
 
 pub use apply::apply;
 pub use effects::effects;
-pub use history::{RouteHistory, last_good};
+pub use history::RouteHistory;
 pub use state::State;
 
 use crate::model::change::Change;
@@ -60,8 +60,8 @@ pub fn decide(state: &State, rules: &Rules, event: &Event) -> Vec<Change> {
         EventKind::Probed { incident, probe, reading } => {
             case(incident).map(|case| verify::probed(case, *probe, reading)).unwrap_or_default()
         }
-        EventKind::Notified { incident, outcome } => {
-            case(incident).map(|case| act::notified(case, outcome)).unwrap_or_default()
+        EventKind::Notified { incident, step, outcome } => {
+            case(incident).map(|case| act::notified(case, *step, outcome)).unwrap_or_default()
         }
         EventKind::Voted { incident, plan, by, vote, comment } => {
             case(incident).map(|case| approve::voted(case, plan, by, *vote, comment)).unwrap_or_default()

@@ -3,5 +3,5 @@
 mod board;
 mod prover;
 
-pub use board::{Board, judge, probe};
+pub use board::{Board, SOURCE, judge, probe};
 pub use prover::{InForce, Proven, Prover};

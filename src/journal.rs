@@ -84,6 +84,11 @@ pub trait Journal: Send {
         batch: &[Draft],
         snapshot: Option<&[u8]>,
     ) -> Result<Head, AppendError>;
+    /// Signs the head although nothing was added, so that silence is visible in the journal.
+    ///
+    /// # Errors
+    /// The disk refused; it is tried again later.
+    fn heartbeat(&mut self, at: Timestamp) -> Result<(), JournalError>;
     /// A document by its hash.
     ///
     /// # Errors

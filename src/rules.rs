@@ -14,11 +14,12 @@ mod script;
 mod script_tests;
 
 pub use alerts::{AlertMap, Mapped, Named};
-pub use files::{Loaded, RuleFiles, Rules};
+pub use files::{Loaded, ROUTE_ERRORS, RuleFiles, Rules};
 pub use indicators::{Bands, Catalogue, Indicator, Queries, Trigger};
 pub use note::{Note, NoteSeverity};
 pub use playbook::{Answer, Need, Next, Playbook};
 pub use playbooks::Playbooks;
-pub use policy::{Limit, Per, Policy, Share};
+pub use policy::{APPROVAL_EXPIRES_S, Limit, Per, Policy, Share};
 pub use ruling::{Act, ApprovalRule, AttemptsRule, Concurrent, Policies, Ruling};
+pub use script::STACK;
 pub use script_tests::TestResult;

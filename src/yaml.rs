@@ -213,9 +213,20 @@ impl Node {
             return note(faults, self, "a duration with a unit is expected, for instance 90s, 10m or 1h30m");
         };
         match duration::parse(text) {
-            Ok(span) => Some(span.as_secs()),
+            Ok(span) if span.subsec_millis() == 0 => Some(span.as_secs()),
+            Ok(_) => note(faults, self, "a duration of whole seconds is expected"),
             Err(why) => note(faults, self, &why),
         }
+    }
+
+    /// A duration of at least one second and at most `most`; a fault otherwise.
+    pub fn seconds_up_to(&self, most: u64, faults: &mut Faults) -> Option<u64> {
+        let seconds = self.seconds(faults)?;
+        if (1..=most).contains(&seconds) {
+            return Some(seconds);
+        }
+        let most = duration::format(std::time::Duration::from_secs(most));
+        note(faults, self, &format!("a duration between 1s and {most} is expected"))
     }
 
     /// A share, written `10%` or `0.1`; a fault otherwise.
@@ -268,6 +279,10 @@ impl Node {
         };
         for (key, node) in entries {
             if known.contains(&key.as_str()) {
+                if matches!(node.value, Value::Null) {
+                    let text = format!("the key {key:?} is empty: give it a value, or leave it out");
+                    faults.add(node, text);
+                }
                 continue;
             }
             if later.contains(&key.as_str()) {
@@ -293,7 +308,7 @@ fn note<T>(faults: &mut Faults, node: &Node, text: &str) -> Option<T> {
 pub struct Fields<'n>(pub &'n [(String, Node)]);
 
 impl<'n> Fields<'n> {
-    /// The value of a key; nothing where the key is absent or empty.
+    /// The value of a key; nothing where it is absent, or empty, which is a fault already.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&'n Node> {
         let found = self.0.iter().find(|(name, _)| name == key).map(|(_, node)| node);
@@ -328,17 +343,19 @@ mod tests {
 
     #[test]
     fn all_mistakes_are_found_with_their_lines() {
-        let root = parse("a: 1\nwindow: 10\nnames: []\nshare: 150%\nextra: x\nwindows: []\n").unwrap();
+        let text = "a: 1\nwindow: 10\nnames: []\nshare: 150%\nextra: x\nwindows: []\nscope:\n";
+        let root = parse(text).unwrap();
         let mut faults = Faults::default();
-        let fields = root.fields(&["a", "window", "names", "share"], &["windows"], &mut faults);
+        let fields = root.fields(&["a", "window", "names", "share", "scope"], &["windows"], &mut faults);
         assert_eq!(fields.get("a").and_then(|node| node.whole(1, &mut faults)), Some(1));
         fields.get("window").and_then(|node| node.seconds(&mut faults));
         fields.get("names").and_then(|node| node.texts(&mut faults));
         fields.get("share").and_then(|node| node.share(&mut faults));
         let mut lines: Vec<u64> = faults.0.iter().map(|fault| fault.line).collect();
         lines.sort_unstable();
-        // Mutation: returning after the first fault leaves one line here.
-        assert_eq!(lines, [2, 3, 4, 5, 6]);
+        // Mutation: returning after the first fault leaves one line here; taking an empty key for an absent
+        // one takes the last away, and with it `scope:` would mean everything.
+        assert_eq!(lines, [2, 3, 4, 5, 6, 7]);
     }
 
     #[test]

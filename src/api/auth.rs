@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use axum::http::{HeaderMap, header};
 
 use super::Refusal;
-use crate::config::{Role, Token};
+use crate::config::{Role, Token, Unusable};
 use crate::model::digest::Digest;
 
 /// A caller.
@@ -29,16 +29,15 @@ impl Tokens {
     /// A file is missing or empty.
     pub fn load(tokens: &[Token]) -> anyhow::Result<Self> {
         let read = |token: &Token| {
-            let text = fs::read_to_string(&token.file).with_context(|| {
-                format!("the file of token {} cannot be read: {}", token.name, token.file.display())
-            })?;
+            let named = format!("token {} ({})", token.name, token.file.display());
+            let text = fs::read_to_string(&token.file);
+            let text = text.with_context(|| Unusable(format!("the file of {named} cannot be read")))?;
             let text = text.trim();
-            anyhow::ensure!(
-                text.len() >= 16,
-                "token {} is shorter than 16 characters: {}",
-                token.name,
-                token.file.display()
-            );
+            if text.len() < 16 {
+                return Err(
+                    Unusable(format!("{named} is shorter than 16 characters: write a longer one")).into()
+                );
+            }
             let grant = Grant { name: token.name.clone(), roles: token.roles.clone() };
             Ok((Digest::of_bytes(text.as_bytes()), grant))
         };

@@ -1,7 +1,6 @@
 //! Metrics in the OpenMetrics format.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -17,7 +16,7 @@ pub struct Metrics {
     registry: Arc<Registry>,
     /// Records by kind.
     pub records: Family<Labels, Counter>,
-    /// Steps by action and result.
+    /// Steps by result.
     pub steps: Family<Labels, Counter>,
     /// Requests refused by code: Alertmanager repeats a 4xx for ever, so somebody must see them.
     pub refused: Family<Labels, Counter>,
@@ -25,29 +24,32 @@ pub struct Metrics {
     pub ended: Family<Labels, Counter>,
     /// Open incidents.
     pub open: Gauge<i64, std::sync::atomic::AtomicI64>,
-    /// Number of the journal's last record.
-    pub journal_seq: Gauge<u64, AtomicU64>,
+    /// Whether a part can be used (1) or not (0), by part.
+    pub up: Family<Labels, Gauge>,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("meshmend");
         let (records, steps, refused) = (Family::default(), Family::default(), Family::default());
-        let (ended, open, journal_seq) = (Family::default(), Gauge::default(), Gauge::default());
+        let (ended, open, up) = (Family::default(), Gauge::default(), Family::default());
         registry.register("records", "Records written, by kind", Family::clone(&records));
         registry.register("steps", "Steps ended, by result", Family::clone(&steps));
         registry.register("requests_refused", "API requests refused, by code", Family::clone(&refused));
         registry.register("incidents_ended", "Incidents ended, by phase", Family::clone(&ended));
         registry.register("incidents_open", "Open incidents", Gauge::clone(&open));
-        registry.register("journal_seq", "Number of the last record", Gauge::clone(&journal_seq));
-        Self { registry: Arc::new(registry), records, steps, refused, ended, open, journal_seq }
+        registry.register("up", "Whether journal, kubernetes or prometheus can be used", Family::clone(&up));
+        Self { registry: Arc::new(registry), records, steps, refused, ended, open, up }
     }
 }
 
 impl Metrics {
-    /// The text that a scraper reads.
+    /// The text that a scraper reads, with the state of the parts as they are now.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub fn text(&self, parts: &[(&'static str, bool)]) -> String {
+        for (part, up) in parts {
+            self.up.get_or_create(&Self::label("part", part)).set(i64::from(*up));
+        }
         let mut out = String::new();
         // Writing to a String cannot fail.
         encode(&mut out, &self.registry).ok();

@@ -14,11 +14,9 @@ use super::{Agent, Metrics};
 pub fn router(agent: Arc<dyn Agent>, metrics: Metrics) -> Router {
     let live = get(|State(agent): State<Arc<dyn Agent>>| async move { answer(agent.live()) });
     let ready = get(|State(agent): State<Arc<dyn Agent>>| async move { answer(agent.ready()) });
-    let text = get(move || async move {
-        (
-            [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")],
-            metrics.text(),
-        )
+    let text = get(move |State(agent): State<Arc<dyn Agent>>| async move {
+        let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        ([(header::CONTENT_TYPE, kind)], metrics.text(&agent.parts()))
     });
     Router::new().route("/livez", live).route("/readyz", ready).route("/metrics", text).with_state(agent)
 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use http_body_util::LengthLimitError;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -44,6 +45,7 @@ pub fn router(agent: Arc<dyn Agent>, tokens: Tokens, metrics: Metrics) -> Router
         .route("/v1/history", get(history))
         .route("/v1/history/bless", post(bless))
         .fallback(nothing)
+        .method_not_allowed_fallback(no_method)
         .with_state(shared)
 }
 
@@ -75,12 +77,13 @@ impl Shared {
 }
 
 async fn read(body: Body) -> Result<Bytes, Refusal> {
-    to_bytes(body, MAX_BODY).await.map_err(|_| {
-        Refusal::new(
-            413,
-            "too_large",
-            "the body is longer than 32 MiB; set max_alerts, or send fewer at once",
-        )
+    to_bytes(body, MAX_BODY).await.map_err(|error| {
+        let too_long = std::error::Error::source(&error).is_some_and(|cause| cause.is::<LengthLimitError>());
+        if too_long {
+            let text = "the body is longer than 32 MiB; set max_alerts, or send fewer at once";
+            return Refusal::new(413, "too_large", text);
+        }
+        Refusal::new(400, "bad_request", format!("the body could not be read to its end: {error}"))
     })
 }
 
@@ -89,9 +92,14 @@ fn parse<'b, T: Deserialize<'b>>(body: &'b Bytes) -> Result<T, Refusal> {
         .map_err(|error| Refusal::new(400, "bad_request", format!("the body is not as expected: {error}")))
 }
 
-async fn nothing() -> Response {
-    let body = json!({ "error": { "code": "not_found", "message": "there is nothing at this path" } });
-    (StatusCode::NOT_FOUND, Json(body)).into_response()
+/// Counted and logged like every refusal: a sender with a wrong path repeats itself for ever.
+async fn nothing(State(shared): State<Shared>, uri: Uri) -> Response {
+    shared.answer(Err(Refusal::new(404, "not_found", format!("there is nothing at {}", uri.path()))))
+}
+
+async fn no_method(State(shared): State<Shared>, method: Method, uri: Uri) -> Response {
+    let text = format!("{} does not take {method}", uri.path());
+    shared.answer(Err(Refusal::new(405, "method_not_allowed", text)))
 }
 
 async fn alerts(State(shared): State<Shared>, request: Request) -> Response {

@@ -31,10 +31,14 @@ pub struct Running {
     pub boards: Arc<Boards>,
     /// Rules.
     pub rules: Arc<Rules>,
+    /// Our cluster's name, where the configuration gives one.
+    pub name: Option<String>,
     /// Results and people.
     pub results: mpsc::UnboundedSender<Input>,
     /// Sources.
     pub sources: mpsc::Sender<Input>,
+    /// Set while the journal cannot be written.
+    pub failing: Arc<AtomicBool>,
     /// Set when the agent begins to shut down.
     pub draining: Arc<AtomicBool>,
 }
@@ -55,6 +59,10 @@ impl Running {
         }));
         self.results.send(look).map_err(|_| away())?;
         found.await.map_err(|_| away())
+    }
+
+    fn here(&self) -> intake::Here<'_> {
+        intake::Here { cluster: &self.cluster, name: self.name.as_deref() }
     }
 
     /// Without our cache every target would be unknown; the sender repeats itself.
@@ -151,7 +159,7 @@ impl Agent for Running {
     fn signals(&self, signals: Vec<Signal>, source: String) -> BoxFuture<'_, Result<Vec<String>, Refusal>> {
         async move {
             self.synced()?;
-            let signals = intake::signals(signals, &source, &self.cluster)?;
+            let signals = intake::signals(signals, &source, &self.here())?;
             self.events(signals.into_iter().map(|signal| EventKind::Signal { signal }).collect()).await
         }
         .boxed()
@@ -164,7 +172,7 @@ impl Agent for Running {
     ) -> BoxFuture<'_, Result<Vec<String>, Refusal>> {
         async move {
             self.synced()?;
-            let signals = intake::alerts(&notification, &source, &self.rules.alerts, &self.cluster);
+            let signals = intake::alerts(&notification, &source, &self.rules.alerts, &self.here());
             self.events(signals.into_iter().map(|signal| EventKind::Signal { signal }).collect()).await
         }
         .boxed()
@@ -203,6 +211,13 @@ impl Agent for Running {
         self.look(routes).boxed()
     }
 
+    fn parts(&self) -> Vec<(&'static str, bool)> {
+        let watched = self.cluster.is_synced() && self.cluster.troubles().is_empty();
+        let mut parts = vec![("journal", !self.failing.load(Ordering::Relaxed)), ("kubernetes", watched)];
+        parts.extend(self.boards.readable().map(|readable| ("prometheus", readable)));
+        parts
+    }
+
     fn live(&self) -> Result<(), String> {
         if self.results.is_closed() { Err("the loop has ended".to_owned()) } else { Ok(()) }
     }
@@ -211,9 +226,13 @@ impl Agent for Running {
         if self.draining.load(Ordering::Relaxed) {
             return Err("shutting down".to_owned());
         }
+        if self.failing.load(Ordering::Relaxed) {
+            return Err("the journal cannot be written: nothing is taken and nothing is done".to_owned());
+        }
         if !self.cluster.is_synced() {
             let troubles = self.cluster.troubles().join("; ");
-            return Err(format!("the cluster has not been read yet {troubles}").trim().to_owned());
+            let why = format!("the cluster has not been read yet: {troubles}");
+            return Err(why.trim_end_matches(": ").to_owned());
         }
         Ok(())
     }

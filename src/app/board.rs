@@ -12,17 +12,16 @@ use super::driver::Input;
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Route};
 use crate::config::History;
-use crate::health::{Board, InForce, Proven, Prover, probe};
+use crate::engine::State;
+use crate::health::{Board, InForce, Proven, Prover, SOURCE, probe};
 use crate::model::event::EventKind;
 use crate::model::facts::TrafficFacts;
 use crate::model::history::{Proof, ProvenDestination, RevisionProven};
 use crate::model::indicator::{Figure, Probe, Reading};
 use crate::model::subject::Subject;
-use crate::rules::{Indicator, Rules};
+use crate::rules::{Indicator, ROUTE_ERRORS, Rules};
 use crate::sources::prometheus::{Counts, Prometheus};
 
-/// The indicator that proves revisions.
-const ROUTE_ERRORS: &str = "traffic.route_error_rate";
 /// Hosts in one query: long enough to need few of them, short enough for Prometheus' request limit.
 const HOSTS_PER_QUERY: usize = 200;
 
@@ -56,6 +55,22 @@ impl Boards {
             board: Mutex::default(),
             trouble: Mutex::default(),
         }
+    }
+
+    /// Takes up what was firing when the process ended.
+    pub fn resume(&self, state: &State) {
+        let ours = state.open_incidents().filter(|case| case.firing.contains(SOURCE));
+        let at = self.clock.now();
+        for case in ours {
+            self.lock().resume(&self.rules.indicators, &case.symptom, &case.subject, at);
+        }
+    }
+
+    /// Whether Prometheus answered last time; `None` where none is configured.
+    #[must_use]
+    pub fn readable(&self) -> Option<bool> {
+        self.prometheus.as_ref()?;
+        Some(self.trouble.lock().unwrap_or_else(PoisonError::into_inner).is_none())
     }
 
     fn lock(&self) -> MutexGuard<'_, Board> {
@@ -107,8 +122,8 @@ impl Boards {
     }
 
     async fn read_all(&self, indicator: &Indicator, window_s: u64) -> Vec<(Arc<Route>, Reading)> {
-        let routes: Vec<Arc<Route>> =
-            self.cluster.routes().into_iter().filter(|r| !r.has_wildcard()).collect();
+        // The requests of a host belong to the route in force: another one neither earns nor answers for them.
+        let routes = self.cluster.in_force();
         let mut hosts: Vec<String> = routes.iter().flat_map(|route| route.hosts.clone()).collect();
         hosts.sort_unstable();
         hosts.dedup();

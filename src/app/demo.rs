@@ -1,5 +1,6 @@
 //! The demo: an embedded cluster falls ill and is healed, with the very code that runs elsewhere.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -135,11 +136,13 @@ impl Heard {
 /// The journal cannot be written, or the run did not end.
 pub fn run(options: Options) -> anyhow::Result<Summary> {
     let temporary = options.keep.is_none();
-    let folder = options.keep.clone().unwrap_or_else(|| {
-        std::env::temp_dir().join(format!("meshmend-demo-{}-{}", std::process::id(), options.seed))
-    });
-    std::fs::create_dir_all(&folder)
-        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    let folder = match &options.keep {
+        Some(folder) => folder.clone(),
+        None => std::env::temp_dir().join(format!("meshmend-demo-{}", super::run::random_word()?)),
+    };
+    // A temporary one must not be there yet: somebody else could have put something into it.
+    let made = std::fs::DirBuilder::new().mode(0o700).recursive(!temporary).create(&folder);
+    made.with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let journal = folder.join("journal.db");
     let path = journal.clone();
     let summary = sim::run(options.pace, move || async move { heal(&options, &path).await })?;
@@ -165,6 +168,7 @@ async fn heal(options: &Options, path: &Path) -> anyhow::Result<Summary> {
     let id = format!("d{}", options.seed);
     let journal = SqliteJournal::open(path, &OpenOptions { id: Some(id.clone()), key_file: None })?;
     let mut driver = Driver::new(Box::new(journal), Arc::clone(&rules), clock)?;
+    let failing = driver.failing();
     let heard = Arc::new(Mutex::new(Heard::default()));
     let taking = Arc::clone(&heard);
     driver.watch(Box::new(move |_, draft| taking.lock().unwrap_or_else(PoisonError::into_inner).take(draft)));
@@ -193,6 +197,8 @@ async fn heal(options: &Options, path: &Path) -> anyhow::Result<Summary> {
         cluster,
         boards,
         rules,
+        failing,
+        name: None,
         results: results.clone(),
         sources,
         draining: Arc::new(AtomicBool::new(false)),

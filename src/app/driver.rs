@@ -5,9 +5,10 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
@@ -24,10 +25,10 @@ use crate::rules::Rules;
 const SNAPSHOT_EVERY: u64 = 512;
 /// Inputs taken into one commit: enough to share the cost of a flush, few enough to answer soon.
 const BATCH: usize = 256;
+/// Silence after which the head is signed again, so that a journal that stopped can be told from a quiet one.
+const HEARTBEAT: SignedDuration = SignedDuration::from_mins(10);
 /// Pause before a failed commit is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-/// A wall clock that is off by more than this against the monotonic one has jumped.
-const JUMP_S: i64 = 60;
 
 /// The incidents an input led to, or why it was not taken.
 pub type Reply = Result<Vec<String>, String>;
@@ -78,6 +79,10 @@ pub struct Driver {
     last_at: Timestamp,
     snapshot_at: u64,
     watcher: Option<Watcher>,
+    /// Whether the last commit failed: told once, and once when it is over.
+    failing: Arc<AtomicBool>,
+    /// When the next heartbeat is due.
+    heartbeat_at: Timestamp,
 }
 
 /// Ends of the queues the driver reads. Results come back on a queue of their own, which sources cannot
@@ -98,13 +103,30 @@ impl Driver {
     /// The journal could not be read.
     pub fn new(journal: Box<dyn Journal>, rules: Arc<Rules>, clock: Clock) -> Result<Self, JournalError> {
         let (state, last_at) = fold(journal.as_ref())?;
-        let snapshot_at = journal.head().seq;
-        Ok(Self { state, rules, journal, clock, last_at, snapshot_at, watcher: None })
+        let snapshot_at = journal.snapshot()?.map_or(0, |(seq, _)| seq);
+        let heartbeat_at = clock.now().saturating_add(HEARTBEAT).unwrap_or(Timestamp::MAX);
+        Ok(Self {
+            state,
+            rules,
+            journal,
+            clock,
+            last_at,
+            snapshot_at,
+            watcher: None,
+            failing: Arc::default(),
+            heartbeat_at,
+        })
     }
 
     /// Shows every record to a watcher, after its commit.
     pub fn watch(&mut self, watcher: Watcher) {
         self.watcher = Some(watcher);
+    }
+
+    /// Set while the journal cannot be written.
+    #[must_use]
+    pub fn failing(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.failing)
     }
 
     /// The state.
@@ -125,14 +147,32 @@ impl Driver {
     /// The journal failed in a way that leaves nobody knowing what is stored.
     pub async fn run(&mut self, mut queues: Queues) -> anyhow::Result<()> {
         loop {
+            let wake = self.state.next_wake().map_or(self.heartbeat_at, |at| at.min(self.heartbeat_at));
+            let Some(mut batch) = gather(self.clock.until(wake), &mut queues).await else { return Ok(()) };
+            // What is due is looked at first, or a flood of signals would stop the time.
+            if self.state.next_wake().is_some_and(|at| at <= self.clock.now()) {
+                batch.insert(0, Input::event(EventKind::Tick));
+            }
+            self.beat();
+            self.turn(batch, &queues.launches).await?;
+            // Asked after a turn and never before the first one: the last record of a journal that was left
+            // in good order is a drain, and only this run's own start takes that back.
             if self.state.draining
                 && self.state.open_incidents().all(|case| !case.phase.is_acting() || idle(case))
             {
                 return Ok(());
             }
-            let wake = self.state.next_wake().map(|at| self.clock.until(at));
-            let Some(batch) = gather(wake, &mut queues).await else { return Ok(()) };
-            self.turn(batch, &queues.launches).await?;
+        }
+    }
+
+    fn beat(&mut self) {
+        let now = self.clock.now();
+        if now < self.heartbeat_at {
+            return;
+        }
+        self.heartbeat_at = now.saturating_add(HEARTBEAT).unwrap_or(Timestamp::MAX);
+        if let Err(error) = self.journal.heartbeat(now) {
+            tracing::error!(%error, "heartbeat not written");
         }
     }
 
@@ -149,9 +189,16 @@ impl Driver {
         let mut batch = batch;
         loop {
             match self.try_turn(batch, launches) {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    if self.failing.swap(false, Ordering::Relaxed) {
+                        tracing::info!("journal written again");
+                    }
+                    return Ok(());
+                }
                 Err((AppendError::NotDurable(why), rest)) => {
-                    tracing::error!(why, "journal not written, nothing was done; trying again");
+                    if !self.failing.swap(true, Ordering::Relaxed) {
+                        tracing::error!(why, "journal not written, nothing was done; trying again");
+                    }
                     batch = rest;
                     if batch.is_empty() {
                         return Ok(());
@@ -286,7 +333,7 @@ impl Driver {
 }
 
 /// Waits for work: results first, then sources, then the time.
-async fn gather(wake: Option<Duration>, queues: &mut Queues) -> Option<Vec<Input>> {
+async fn gather(wake: Duration, queues: &mut Queues) -> Option<Vec<Input>> {
     let first = tokio::select! {
         biased;
         result = queues.results.recv() => result?,
@@ -296,9 +343,7 @@ async fn gather(wake: Option<Duration>, queues: &mut Queues) -> Option<Vec<Input
                 None => return Some(Vec::new()),
             }
         }
-        () = tokio::time::sleep(wake.unwrap_or(Duration::from_secs(3_600))) => {
-            return Some(vec![Input::event(EventKind::Tick)]);
-        }
+        () = tokio::time::sleep(wake) => return Some(Vec::new()),
     };
     let mut batch = vec![first];
     while batch.len() < BATCH {
@@ -310,9 +355,10 @@ async fn gather(wake: Option<Duration>, queues: &mut Queues) -> Option<Vec<Input
     Some(batch)
 }
 
-/// While draining: a case that only waits (soak, probe) is taken up again after the restart.
+/// While draining: a case that only waits (soak, probe, reading back what a step did) is taken up again
+/// after the restart.
 fn idle(case: &crate::model::incident::Incident) -> bool {
-    case.phase != crate::model::incident::Phase::Executing
+    case.phase != crate::model::incident::Phase::Executing || case.reconciling
 }
 
 /// The state as the journal has it, and the time of its last record.
@@ -335,20 +381,35 @@ pub fn fold(journal: &dyn Journal) -> Result<(State, Timestamp), JournalError> {
     Ok((state, last))
 }
 
-/// Watches for jumps of the wall clock against engine time, until the driver is gone.
-pub async fn watch_wall_clock(clock: Clock, results: mpsc::UnboundedSender<Input>) {
-    let offset = || Clock::wall().duration_since(clock.now()).as_secs();
-    let mut known = offset();
-    loop {
-        tokio::time::sleep(Duration::from_secs(10)).await;
-        let now = offset();
-        let seconds = now - known;
-        if seconds.abs() > JUMP_S {
-            known = now;
-            tracing::warn!(seconds, "wall clock jumped; acts wait for the next evaluation");
-            if results.send(Input::event(EventKind::ClockJumped { seconds })).is_err() {
-                return;
-            }
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::memory::MemoryJournal;
+    use crate::rules::RuleFiles;
+
+    /// Runs a driver on the journal until all these inputs are taken.
+    async fn run_on(journal: Box<dyn Journal>, inputs: Vec<EventKind>) -> Driver {
+        let rules =
+            Arc::new(Rules::load(&RuleFiles::embedded(), None).expect("the shipped rules load").rules);
+        let mut driver = Driver::new(journal, rules, Clock::system(None)).expect("memory can be read");
+        let (results, results_in) = mpsc::unbounded_channel();
+        let (sources, sources_in) = mpsc::channel(1);
+        let (launches, _launches_in) = mpsc::unbounded_channel();
+        inputs.into_iter().for_each(|kind| results.send(Input::event(kind)).expect("the queue is open"));
+        drop((results, sources));
+        let queues = Queues { results: results_in, sources: sources_in, launches };
+        driver.run(queues).await.expect("memory takes every record");
+        driver
+    }
+
+    // Mutation: asking whether the drain is done before the first turn ends every run after a clean stop.
+    #[tokio::test]
+    async fn a_run_on_a_journal_that_was_drained_starts_anew() {
+        let started = || EventKind::Started { journal: "t".to_owned(), version: "0".to_owned() };
+        let first = run_on(Box::new(MemoryJournal::new("t")), vec![started(), EventKind::Drain]).await;
+        assert!(first.state().draining);
+        let second = run_on(first.into_journal(), vec![started()]).await;
+        assert!(!second.state().draining);
+        assert_eq!(second.into_journal().head().seq, 3);
     }
 }

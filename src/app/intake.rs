@@ -10,14 +10,39 @@ use crate::model::subject::Subject;
 use crate::rules::{AlertMap, Mapped, Named};
 
 /// The signals of one notification, in its order.
-pub fn alerts(notification: &Notification, source: &str, map: &AlertMap, cluster: &Cluster) -> Vec<Signal> {
-    notification.alerts.iter().map(|alert| signal(alert, source, map, cluster)).collect()
+pub fn alerts(notification: &Notification, source: &str, map: &AlertMap, here: &Here<'_>) -> Vec<Signal> {
+    notification.alerts.iter().map(|alert| signal(alert, source, map, here)).collect()
 }
 
-fn signal(alert: &Alert, source: &str, map: &AlertMap, cluster: &Cluster) -> Signal {
+/// Where signals are resolved.
+pub struct Here<'a> {
+    /// Watched stores.
+    pub cluster: &'a Cluster,
+    /// Our cluster's name, where the configuration gives one.
+    pub name: Option<&'a str>,
+}
+
+impl Here<'_> {
+    /// Says no to a cluster that is surely another one: an object of the same name may live there.
+    fn is_ours(&self, named: Option<&String>) -> Result<(), String> {
+        match (self.name, named) {
+            (Some(ours), Some(named)) if ours != named => {
+                Err(format!("it is about the cluster {named}, this one is {ours}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn signal(alert: &Alert, source: &str, map: &AlertMap, here: &Here<'_>) -> Signal {
     let name = alert.labels.get("alertname").map_or("", String::as_str);
-    let (symptom, subject, why) = match map.map(name, &alert.labels) {
-        Mapped::Known { symptom, named } => match resolve(named, cluster) {
+    let elsewhere = here.is_ours(alert.labels.get("cluster")).err();
+    let mapped = match elsewhere {
+        Some(why) => Mapped::Unmapped { namespace: alert.labels.get("namespace").cloned(), why },
+        None => map.map(name, &alert.labels),
+    };
+    let (symptom, subject, why) = match mapped {
+        Mapped::Known { symptom, named } => match resolve(named, here.cluster) {
             Ok(subject) => (Some(symptom), subject, None),
             Err((namespace, why)) => (None, Subject::of_namespace(&namespace), Some(why)),
         },
@@ -96,17 +121,20 @@ fn resolve(named: Named, cluster: &Cluster) -> Result<Subject, (String, String)>
 ///
 /// # Errors
 /// 422 with every subject that is not what it says.
-pub fn signals(signals: Vec<Signal>, source: &str, cluster: &Cluster) -> Result<Vec<Signal>, Refusal> {
+pub fn signals(signals: Vec<Signal>, source: &str, here: &Here<'_>) -> Result<Vec<Signal>, Refusal> {
     let mut wrong = Vec::new();
     let mut taken = Vec::with_capacity(signals.len());
     for mut signal in signals {
         signal.source = format!("api/{source}");
+        if let Err(why) = here.is_ours(signal.subject.cluster.as_ref()) {
+            wrong.push(format!("{}: {why}", signal.subject));
+        }
         signal.subject.cluster = None;
         signal.subject.mesh = None;
         if signal.value.is_some_and(|value| !value.is_finite()) {
             wrong.push(format!("{}: the value is not a number", signal.subject));
         }
-        if signal.subject.kind == "VirtualService" && cluster.route(&signal.subject).is_none() {
+        if signal.subject.kind == "VirtualService" && here.cluster.route(&signal.subject).is_none() {
             wrong.push(format!("{} is not in our cache", signal.subject));
         }
         taken.push(signal);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 
 use super::board::Boards;
@@ -16,6 +16,9 @@ use crate::model::event::EventKind;
 use crate::model::facts::Findings;
 use crate::model::plan::Outcome;
 use crate::model::record::Blob;
+
+/// Looks and notifications under way at once: a storm of alerts must not become one of requests.
+static AT_ONCE: Semaphore = Semaphore::const_new(32);
 
 /// How long an inspection waits for the watches: less than the engine waits for the inspection.
 const FRESH_WITHIN: Duration = Duration::from_secs(30);
@@ -40,7 +43,11 @@ impl Outbox {
         while let Some(launch) = launches.recv().await {
             let outbox = Arc::clone(&self);
             self.running.spawn(async move {
+                // Writes never wait behind looks and news: their permits run out.
+                let waits = !matches!(launch.effect, Effect::Execute(_));
+                let place = if waits { AT_ONCE.acquire().await.ok() } else { None };
                 let event = outbox.perform(launch).await;
+                drop(place);
                 outbox.results.send(Input::event(event)).ok();
             });
         }
@@ -68,9 +75,9 @@ impl Outbox {
                 let reading = self.boards.measure(&indicator, &subject, Some(since)).await;
                 EventKind::Probed { incident, probe, reading }
             }
-            Effect::Notify { sentence, incident } => {
+            Effect::Notify { sentence, incident, step } => {
                 let outcome = self.notifier.notify(&sentence, &incident).await;
-                EventKind::Notified { incident: incident.id, outcome }
+                EventKind::Notified { incident: incident.id, step, outcome }
             }
         }
     }

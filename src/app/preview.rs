@@ -12,14 +12,15 @@ use super::feed;
 use super::intake;
 use super::outbox::Outbox;
 use crate::clock::Clock;
-use crate::cluster::{Access, Cluster, connect};
+use crate::cluster::{Access, Cluster, connect, limited, told};
 use crate::config::Config;
 use crate::effectors::{Effectors, Notifier};
 use crate::engine::{State, apply, decide, effects};
 use crate::journal::{Journal as _, Reader, memory::MemoryJournal};
+use crate::model::change::Change;
 use crate::model::effect::Effect;
 use crate::model::event::{Event, EventKind};
-use crate::model::incident::{Incident, Phase};
+use crate::model::incident::{Incident, IncidentId, Phase};
 use crate::model::record::Blob;
 use crate::model::signal::Signal;
 use crate::rules::Rules;
@@ -39,15 +40,19 @@ pub async fn plan(
     let signal: Signal =
         serde_json::from_str(&text).with_context(|| format!("{} is not a signal", signal.display()))?;
     let clock = Clock::system(None);
-    let cluster = Arc::new(Cluster::new(connect(access).await?, config.namespaces.clone()));
+    let client = connect(access).await?;
+    let answers = limited(client.apiserver_version()).await;
+    answers.map_err(|error| anyhow::anyhow!("the API server cannot be asked: {}", told(&error)))?;
+    let cluster = Arc::new(Cluster::new(client, config.namespaces.clone()));
     let (sources, mut unused) = mpsc::channel(16);
     tokio::spawn(async move { while unused.recv().await.is_some() {} });
     feed::watch(&cluster, &sources);
     let synced = tokio::time::timeout(std::time::Duration::from_secs(30), cluster.wait_synced()).await;
     synced
         .map_err(|_| anyhow::anyhow!("the cluster could not be read: {}", cluster.troubles().join("; ")))?;
-    let taken = intake::signals(vec![signal], "plan", &cluster)
-        .map_err(|refusal| anyhow::anyhow!(refusal.message))?;
+    let here = intake::Here { cluster: &cluster, name: config.cluster.as_deref() };
+    let taken =
+        intake::signals(vec![signal], "plan", &here).map_err(|refusal| anyhow::anyhow!(refusal.message))?;
 
     let prometheus = config.prometheus.as_ref();
     let prometheus = prometheus.map(|source| super::run::prometheus(source, clock)).transpose()?;
@@ -61,15 +66,20 @@ pub async fn plan(
         results,
         running: tokio_util::task::TaskTracker::new(),
     };
-    let mut planning = Planning { state: remembered(config)?, rules, clock, journal: config.journal.clone() };
-    let mut events: Vec<EventKind> = taken.into_iter().map(|signal| EventKind::Signal { signal }).collect();
+    let Some(signal) = taken.into_iter().next() else { anyhow::bail!("the file holds no signal") };
+    let state = remembered(config)?.as_if_new(&signal);
+    let mut planning = Planning { state, rules, clock, journal: config.journal.clone() };
+    let mut events = vec![EventKind::Signal { signal }];
+    let mut opened = None;
     while let Some(kind) = events.pop() {
-        for launch in planning.step(kind) {
+        let (launches, new) = planning.step(kind);
+        opened = opened.or(new);
+        for launch in launches {
             events.push(outbox.perform(launch).await);
         }
     }
-    let newest = planning.state.incidents.into_values().last();
-    newest.context("the signal belongs to an incident that has ended; send it with a newer time")
+    let found = opened.and_then(|id| planning.state.incidents.remove(&id));
+    found.context("a signal that is resolved starts nothing; send a firing one")
 }
 
 /// What the journal knows, without locking it; nothing where there is none.
@@ -96,12 +106,16 @@ struct Planning {
 }
 
 impl Planning {
-    /// Decides one event on the scratch state; only looks and dry runs come out of it.
-    fn step(&mut self, kind: EventKind) -> Vec<Launch> {
+    /// Decides one event on the scratch state; only looks and dry runs come out of it, and the case that
+    /// was opened, if one was.
+    fn step(&mut self, kind: EventKind) -> (Vec<Launch>, Option<IncidentId>) {
         let event = Event { at: self.clock.now(), kind };
-        let mut launches = Vec::new();
+        let (mut launches, mut opened) = (Vec::new(), None);
         for change in decide(&self.state, &self.rules, &event) {
             apply(&mut self.state, event.at, &change);
+            if let Change::Opened { incident, .. } = &change {
+                opened = Some(incident.clone());
+            }
             for effect in effects(&self.state, &change) {
                 if let Effect::Inspect(_) | Effect::Rehearse { .. } = effect {
                     let blobs = self.documents(&effect);
@@ -109,7 +123,7 @@ impl Planning {
                 }
             }
         }
-        launches
+        (launches, opened)
     }
 
     fn documents(&self, effect: &Effect) -> Vec<Blob> {

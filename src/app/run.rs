@@ -15,25 +15,25 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::agent::Running;
 use super::board::Boards;
-use super::driver::{Driver, Input, Queues, fold, watch_wall_clock};
+use super::driver::{Driver, Input, Queues, fold};
 use super::feed;
 use super::outbox::Outbox;
+use super::story;
 use crate::api::{self, Agent, Metrics, Tokens};
 use crate::clock::Clock;
 use crate::cluster::{Access, Cluster, connect};
-use crate::config::{Config, PrometheusSource, Role, Token};
+use crate::config::{Config, PrometheusSource, Role, Token, Unusable};
 use crate::effectors::{Effectors, Notifier};
 use crate::engine::State;
 use crate::journal::{Journal as _, OpenOptions, SqliteJournal};
 use crate::model::event::EventKind;
 use crate::model::history::Standing;
 use crate::model::record::Draft;
+use crate::model::subject::Subject;
 use crate::model::verdict::Mode;
-use crate::rules::{RuleFiles, Rules};
+use crate::rules::{RuleFiles, Rules, STACK};
 use crate::sources::prometheus::{Address, Prometheus};
 
-/// The stack of the loop: scripts recurse on it.
-const STACK: usize = 16 << 20;
 /// Inputs of sources that may wait; then their senders wait.
 const QUEUE: usize = 4_096;
 
@@ -71,6 +71,8 @@ pub fn prometheus(source: &PrometheusSource, clock: Clock) -> anyhow::Result<Pro
 pub async fn run(mut setup: Setup) -> anyhow::Result<()> {
     let config = &mut setup.config;
     let mut stop = Stop::new()?;
+    // What may be wrong with the usage comes before anything is made.
+    let client = connect(&setup.access).await?;
     let options = OpenOptions { id: None, key_file: config.signing_key_file.clone() };
     let journal = SqliteJournal::open(&config.journal, &options)?;
     let journal_id = journal.id().to_owned();
@@ -79,13 +81,14 @@ pub async fn run(mut setup: Setup) -> anyhow::Result<()> {
     let token_file = own_token(config)?;
     let tokens = Tokens::load(&config.tokens)?;
     let rules = Arc::new(setup.rules);
-    let cluster = Arc::new(Cluster::new(connect(&setup.access).await?, config.namespaces.clone()));
+    let cluster = Arc::new(Cluster::new(client, config.namespaces.clone()));
     let prometheus = config.prometheus.as_ref().map(|source| prometheus(source, clock)).transpose()?;
     let boards =
         Arc::new(Boards::new(Arc::clone(&cluster), Arc::clone(&rules), prometheus, clock, config.history));
     let webhook = config.webhook_url_file.as_deref().map(read_secret).transpose()?;
     let (api, probes) = (listen(config.api).await?, listen(config.probes).await?);
     announce(config, &state, &rules);
+    boards.resume(&state);
     remember(&config.journal, &api, token_file.as_deref())?;
 
     let (results, results_in) = mpsc::unbounded_channel();
@@ -93,17 +96,19 @@ pub async fn run(mut setup: Setup) -> anyhow::Result<()> {
     let (launches, launches_in) = mpsc::unbounded_channel();
     let metrics = Metrics::default();
     let draining = Arc::new(AtomicBool::new(false));
+    feed::first_records(&results, &setup.files, setup.cap, journal_id);
+    let mut driver = Driver::new(Box::new(journal), Arc::clone(&rules), clock)?;
+    driver.watch(measuring(metrics.clone()));
     let agent: Arc<dyn Agent> = Arc::new(Running {
         cluster: Arc::clone(&cluster),
         boards: Arc::clone(&boards),
-        rules: Arc::clone(&rules),
+        rules,
+        failing: driver.failing(),
+        name: config.cluster.clone(),
         results: results.clone(),
         sources: sources.clone(),
         draining: Arc::clone(&draining),
     });
-    feed::first_records(&results, &setup.files, setup.cap, journal_id);
-    let mut driver = Driver::new(Box::new(journal), rules, clock)?;
-    driver.watch(measuring(metrics.clone()));
     let ended =
         turn_on_own_thread(driver, Queues { results: results_in, sources: sources_in, launches }, clock)?;
 
@@ -116,8 +121,9 @@ pub async fn run(mut setup: Setup) -> anyhow::Result<()> {
     });
     tokio::spawn(Arc::clone(&outbox).run(launches_in));
     feed::watch(&cluster, &sources);
+    feed::vanished(known_routes(&state), &cluster, &sources);
     poll(config, &cluster, boards, sources);
-    tokio::spawn(watch_wall_clock(clock, results.clone()));
+    tokio::spawn(feed::watch_wall_clock(clock, results.clone()));
     let serving = api::router(Arc::clone(&agent), tokens, metrics.clone());
     tokio::spawn(async move { axum::serve(api, serving).await });
     let open = api::probes_router(agent, metrics);
@@ -191,17 +197,27 @@ fn turn_on_own_thread(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     std::thread::Builder::new().name("driver".to_owned()).stack_size(STACK).spawn(move || {
         let found = runtime.block_on(driver.run(queues));
-        let closed = driver.into_journal().close(clock.now());
-        done.send(found.and_then(|()| closed.map_err(Into::into))).ok();
+        // A disk that lied about a flush gets no more writes from us, and no signature either.
+        let closed = found.and_then(|()| Ok(driver.into_journal().close(clock.now())?));
+        done.send(closed).ok();
     })?;
     Ok(ended)
 }
 
+/// The routes that were there when the last run ended.
+fn known_routes(state: &State) -> Vec<Subject> {
+    let there = state.routes.iter().filter(|(_, route)| route.in_force.is_some());
+    there.map(|(subject, _)| subject.clone()).collect()
+}
+
 fn measuring(metrics: Metrics) -> super::driver::Watcher {
     Box::new(move |state: &State, draft: &Draft| {
+        for story::Line { word, text } in story::lines(draft) {
+            tracing::info!(word, text, "recorded");
+        }
         let kind = Metrics::label("kind", draft.event.kind.name());
         metrics.records.get_or_create(&kind).inc();
-        metrics.open.set(i64::try_from(state.open_incidents().count()).unwrap_or(i64::MAX));
+        metrics.open.set(i64::try_from(state.open_count()).unwrap_or(i64::MAX));
         for change in &draft.changes {
             if let crate::model::change::Change::Ended { phase, .. } = change {
                 metrics.ended.get_or_create(&Metrics::label("phase", phase.as_str())).inc();
@@ -214,8 +230,16 @@ fn measuring(metrics: Metrics) -> super::driver::Watcher {
 }
 
 fn read_secret(path: &Path) -> anyhow::Result<String> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    Ok(text.trim().to_owned())
+    let why = || Unusable(format!("{} cannot be read", path.display()));
+    Ok(std::fs::read_to_string(path).with_context(why)?.trim().to_owned())
+}
+
+/// A word nobody can guess.
+pub(super) fn random_word() -> anyhow::Result<String> {
+    let mut bytes = [0_u8; 24];
+    let filled = SystemRandom::new().fill(&mut bytes);
+    filled.map_err(|_| anyhow::anyhow!("the system gave no random bytes"))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Without tokens in the configuration, one with all rights is written beside the journal.
@@ -226,11 +250,7 @@ fn own_token(config: &mut Config) -> anyhow::Result<Option<PathBuf>> {
     }
     let path = config.journal.with_extension("token");
     if !path.exists() {
-        let mut bytes = [0_u8; 24];
-        SystemRandom::new()
-            .fill(&mut bytes)
-            .map_err(|_| anyhow::anyhow!("the system gave no random bytes"))?;
-        let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let text = random_word()?;
         let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
         let mut file = file.with_context(|| format!("cannot write {}", path.display()))?;
         std::io::Write::write_all(&mut file, text.as_bytes())?;
@@ -243,6 +263,8 @@ fn own_token(config: &mut Config) -> anyhow::Result<Option<PathBuf>> {
 /// Leaves word beside the journal for `meshmend incidents`, `approve` and the like.
 fn remember(journal: &Path, api: &TcpListener, token_file: Option<&Path>) -> anyhow::Result<()> {
     let path = journal.with_extension("api.json");
+    // Whoever reads this stands in another folder.
+    let token_file = token_file.map(std::path::absolute).transpose()?;
     let server = format!("http://{}", api.local_addr()?);
     let text = json!({ "server": server, "token_file": token_file }).to_string();
     std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
@@ -254,12 +276,14 @@ fn announce(config: &Config, state: &State, rules: &Rules) {
         route.revisions.iter().any(|revision| matches!(revision.standing, Standing::Good { .. }))
     });
     let cap = rules.max_mode.map_or("none", Mode::as_str);
+    let mode = rules.policies.highest_mode();
     let policies: Vec<&str> = rules.policies.iter().map(|policy| policy.name.as_str()).collect();
     tracing::info!(
-        cluster = config.cluster,
+        cluster = config.cluster.as_deref().unwrap_or("unnamed"),
         namespaces = config.namespaces.join(","),
         playbooks = rules.playbooks.iter().count(),
         policies = policies.join(","),
+        mode = mode.as_str(),
         mode_cap = cap,
         journal = %config.journal.display(),
         api = %config.api,

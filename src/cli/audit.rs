@@ -85,6 +85,10 @@ pub(super) fn verify(
             match report.signatures {
                 Signatures::Checked => {
                     people::say(format!("{} checkpoints, all signatures fit the key", report.checkpoints));
+                    if report.signed < report.records {
+                        let first = report.signed + 1;
+                        people::say(format!("records {first} to {} are not signed yet", report.records));
+                    }
                 }
                 Signatures::NotChecked(why) => people::say(format!("signatures were not checked: {why}")),
             }

@@ -1,6 +1,7 @@
 //! Commands that talk to a running agent over its local API.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -22,7 +23,7 @@ use crate::model::subject::Subject;
 struct Word {
     server: String,
     #[serde(default)]
-    token_file: Option<std::path::PathBuf>,
+    token_file: Option<PathBuf>,
 }
 
 struct Client {
@@ -34,6 +35,23 @@ struct Client {
 
 impl Client {
     fn new(remote: &Remote) -> anyhow::Result<Self> {
+        let (server, token_file) = match (&remote.server, &remote.token_file) {
+            (Some(server), Some(token_file)) => (server.clone(), token_file.clone()),
+            // Only then it matters where the journal is: a container has no home to look in.
+            _ => Self::left_word(remote)?,
+        };
+        let token = std::fs::read_to_string(&token_file)
+            .with_context(|| format!("the token {} cannot be read", token_file.display()))?;
+        Ok(Self {
+            http: reqwest::Client::builder().timeout(Duration::from_secs(35)).no_proxy().build()?,
+            server: server.trim_end_matches('/').to_owned(),
+            token: token.trim().to_owned(),
+            runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
+        })
+    }
+
+    /// Server and token file: those given, and where one is missing, what `run` left beside its journal.
+    fn left_word(remote: &Remote) -> anyhow::Result<(String, PathBuf)> {
         let path = journal(remote.journal.clone())?.with_extension("api.json");
         let word: Option<Word> =
             std::fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
@@ -42,15 +60,7 @@ impl Client {
         let server = remote.server.clone().or_else(|| word.as_ref().map(|word| word.server.clone()));
         let token_file = remote.token_file.clone().or_else(|| word.and_then(|word| word.token_file));
         let server = server.ok_or_else(|| unknown("--server URL"))?;
-        let token_file = token_file.ok_or_else(|| unknown("--token-file FILE"))?;
-        let token = std::fs::read_to_string(&token_file)
-            .with_context(|| format!("the token {} cannot be read", token_file.display()))?;
-        Ok(Self {
-            http: reqwest::Client::builder().timeout(Duration::from_secs(35)).build()?,
-            server: server.trim_end_matches('/').to_owned(),
-            token: token.trim().to_owned(),
-            runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
-        })
+        Ok((server, token_file.ok_or_else(|| unknown("--token-file FILE"))?))
     }
 
     fn call(&self, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
@@ -86,7 +96,9 @@ pub(super) fn incidents(remote: &Remote) -> anyhow::Result<u8> {
         .map(|case| {
             let why = case.holds().first().map(|hold| hold.reason.to_string());
             let why = why.or_else(|| case.reasons.last().map(|timed| timed.reason.to_string()));
-            let what = format!("{}/{}", case.subject.namespace, case.subject.name);
+            let subject = &case.subject;
+            let slash = if subject.namespace.is_empty() { "" } else { "/" };
+            let what = format!("{}{slash}{}", subject.namespace, subject.name);
             [
                 case.id.to_string(),
                 case.phase.to_string(),

@@ -9,7 +9,7 @@ use crate::model::verdict::Mode;
 
 /// A self-healing remediation agent for service meshes.
 #[derive(Debug, Parser)]
-#[command(name = "meshmend", version, about, arg_required_else_help = true)]
+#[command(name = "meshmend", version, arg_required_else_help = true, max_term_width = 80)]
 #[command(
     after_help = "Start with:  meshmend demo\nThen:        meshmend run   (mode observe: nothing is written)"
 )]
@@ -28,10 +28,10 @@ pub(super) enum Command {
         after_help = "Examples:\n  meshmend run                        current kubeconfig, mode observe\n  meshmend run --config meshmend.yaml\n  meshmend run --config meshmend.yaml --mode suggest"
     )]
     Run(Run),
-    /// Show what would be done about a signal, up to the gate and never through it.
+    /// Show what would be done about a signal; nothing is done.
     #[command(after_help = "Example:\n  meshmend plan --config meshmend.yaml --signal signal.json")]
     Plan(Plan),
-    /// Decide every recorded event again and compare (exit 2 on a difference).
+    /// Decide every recorded event again and compare; 2 if one differs.
     #[command(after_help = "Example:\n  meshmend replay --journal journal.db --policies new-policies")]
     Replay(Replay),
     /// Say why an incident was handled as it was.

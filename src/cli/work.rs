@@ -49,8 +49,9 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(builder.worker_threads(2).enable_all().build()?)
 }
 
-fn log() {
-    let filter = EnvFilter::try_from_env("MESHMEND_LOG").unwrap_or_else(|_| EnvFilter::new("info,kube=warn"));
+/// Logs to standard error, at these levels unless the environment says otherwise.
+fn log(levels: &str) {
+    let filter = EnvFilter::try_from_env("MESHMEND_LOG").unwrap_or_else(|_| EnvFilter::new(levels));
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
 }
@@ -62,6 +63,7 @@ pub(super) fn demo(args: &Demo) -> anyhow::Result<u8> {
         let text = format!("{} holds a journal already; name another folder", folder.display());
         return Err(Usage(text).into());
     }
+    log("error");
     let show = if args.output == Output::Json { Show::Json } else { Show::People };
     let pace = if args.fast { Pace::Virtual } else { Pace::Accelerated };
     let summary = demo::run(Options { pace, seed: args.seed, keep: args.keep.clone(), show })?;
@@ -73,7 +75,7 @@ pub(super) fn demo(args: &Demo) -> anyhow::Result<u8> {
 }
 
 pub(super) fn run(args: &Run) -> anyhow::Result<u8> {
-    log();
+    log("info,kube=off");
     let config = config(args.at.config.as_deref())?;
     let (files, loaded) = files::load(config.playbooks.as_deref(), config.policies.as_deref(), args.at.mode)?;
     for warning in &loaded.warnings {
@@ -86,6 +88,7 @@ pub(super) fn run(args: &Run) -> anyhow::Result<u8> {
 }
 
 pub(super) fn plan(args: &Plan) -> anyhow::Result<u8> {
+    log("error");
     let config = config(args.at.config.as_deref())?;
     let (_, loaded) = files::load(config.playbooks.as_deref(), config.policies.as_deref(), args.at.mode)?;
     let rules = std::sync::Arc::new(loaded.rules);
@@ -137,10 +140,10 @@ pub(super) fn explain(args: &Explain) -> anyhow::Result<u8> {
 pub(super) fn config_show(path: Option<&Path>, output: Output) -> anyhow::Result<u8> {
     let config = config(path)?;
     if output == Output::Json {
-        people::json(&config)?;
+        people::json(&config.written())?;
     } else {
-        let text =
-            serde_saphyr::to_string(&config).context("the configuration could not be written as YAML")?;
+        let text = serde_saphyr::to_string(&config.written())
+            .context("the configuration could not be written as YAML")?;
         people::say(text.trim_end());
     }
     Ok(FINE)

@@ -30,7 +30,7 @@ fn redact(value: &Value, place: Place) -> Value {
             Value::String(format!("<hidden {}>", &Digest::of_bytes(text.as_bytes()).short()[..6]))
         }
         Value::Object(map) => {
-            let hidden = |key: &str| matches!(key, "headers" | "withoutHeaders" | "cookie");
+            let hidden = |key: &str| matches!(key, "headers" | "withoutHeaders" | "cookie" | "queryParams");
             let entries = map.iter().map(|(key, value)| {
                 let inside = if hidden(key) { Place::Header } else { place };
                 (key.clone(), redact(value, inside))

@@ -7,7 +7,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Api;
 use kube::api::ListParams;
 
-use super::client::limited;
+use super::client::{limited, told};
 use super::host::service;
 use super::object::VirtualService;
 use super::route::{Leads, Route};
@@ -22,7 +22,7 @@ impl Cluster {
     /// # Errors
     /// The API server's words.
     pub async fn read_route(&self, subject: &Subject) -> Result<Option<Route>, String> {
-        self.get_route(subject).await.map_err(|error| error.to_string())
+        self.get_route(subject).await.map_err(|error| told(&error))
     }
 
     /// Reads a route from the API server; `None` when it does not exist.
@@ -70,8 +70,9 @@ impl Cluster {
         };
         let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), namespace);
         let params = ListParams::default().labels(&format!("kubernetes.io/service-name={name}"));
-        let slices =
-            limited(slices.list(&params)).await.map_err(|error| format!("endpoints of {name}: {error}"))?;
+        let slices = limited(slices.list(&params))
+            .await
+            .map_err(|error| format!("endpoints of {name}: {}", told(&error)))?;
         if slices.items.is_empty() {
             return Ok((false, 0));
         }
@@ -94,7 +95,8 @@ impl Cluster {
         let selector: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let params = ListParams::default().labels(&selector.join(","));
-        let pods = limited(api.list_metadata(&params)).await.map_err(|error| format!("pods: {error}"))?;
+        let pods =
+            limited(api.list_metadata(&params)).await.map_err(|error| format!("pods: {}", told(&error)))?;
         Ok(pods.items.into_iter().filter_map(|pod| pod.metadata.name).collect())
     }
 }

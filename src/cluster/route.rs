@@ -35,6 +35,8 @@ pub struct Route {
     pub managed_by: ManagedBy,
     /// Fully qualified hosts.
     pub hosts: Vec<String>,
+    /// Labels of the object.
+    pub labels: BTreeMap<String, String>,
     created: Timestamp,
     gateways: Vec<String>,
     public: bool,
@@ -59,7 +61,8 @@ impl Route {
         let namespace = meta.namespace.clone().unwrap_or_default();
         let (manager, written_at) = owner::writer(&meta);
         let spec = object.spec;
-        let mut gateways = texts(&spec, "gateways");
+        let mut gateways: Vec<String> =
+            texts(&spec, "gateways").iter().map(|gateway| whole_gateway(gateway, &namespace)).collect();
         if gateways.is_empty() {
             gateways.push("mesh".to_owned());
         }
@@ -71,6 +74,7 @@ impl Route {
             resource_version: meta.resource_version.clone().unwrap_or_default(),
             managed_by: owner::managed_by(&meta),
             hosts: texts(&spec, "hosts").iter().map(|host| fqdn(host, &namespace)).collect(),
+            labels: meta.labels.clone().unwrap_or_default(),
             created: meta.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
             public: export.is_empty() || export.iter().any(|to| to == "*"),
             gateways,
@@ -128,7 +132,8 @@ impl Route {
 
 /// Where a VirtualService spec of this namespace sends traffic, each destination once with the largest
 /// weight it has anywhere. Weights of zero vanish, as in Istio; a single destination counts 100.
-pub(super) fn leads(spec: &Value, namespace: &str) -> Vec<Leads> {
+#[must_use]
+pub fn leads(spec: &Value, namespace: &str) -> Vec<Leads> {
     let mut found: BTreeMap<(String, Option<String>), u32> = BTreeMap::new();
     for protocol in ["http", "tls", "tcp"] {
         for rule in spec.get(protocol).and_then(Value::as_array).into_iter().flatten() {
@@ -149,6 +154,15 @@ pub(super) fn leads(spec: &Value, namespace: &str) -> Vec<Leads> {
         }
     }
     found.into_iter().map(|((host, subset), weight)| Leads { host, subset, weight }).collect()
+}
+
+/// A gateway by namespace and name; `mesh` is none but all sidecars.
+fn whole_gateway(gateway: &str, namespace: &str) -> String {
+    if gateway == "mesh" || gateway.contains('/') {
+        gateway.to_owned()
+    } else {
+        format!("{namespace}/{gateway}")
+    }
 }
 
 fn texts(spec: &Value, key: &str) -> Vec<String> {

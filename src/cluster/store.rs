@@ -110,6 +110,37 @@ impl Cluster {
         self.stores().routes.values().cloned().collect()
     }
 
+    /// Whether it can be seen which of two routes of one host is in force: only who sees all of them knows.
+    ///
+    /// # Errors
+    /// Not all namespaces are watched.
+    pub fn sees_precedence(&self) -> Result<(), String> {
+        if self.namespaces.iter().any(|namespace| namespace == "*") {
+            return Ok(());
+        }
+        let watched = self.namespaces.join(", ");
+        Err(format!(
+            "only {watched} is watched, so a route elsewhere may be in force instead; watch all namespaces (\"*\")"
+        ))
+    }
+
+    /// The routes of the cache that are in force for their hosts, wildcards left out.
+    #[must_use]
+    pub fn in_force(&self) -> Vec<Arc<Route>> {
+        let stores = self.stores();
+        let mut by_host: BTreeMap<&str, Vec<&Arc<Route>>> = BTreeMap::new();
+        for route in stores.routes.values() {
+            for host in &route.hosts {
+                by_host.entry(host).or_default().push(route);
+            }
+        }
+        let loses = |route: &Arc<Route>| {
+            let rivals = route.hosts.iter().filter_map(|host| by_host.get(host.as_str())).flatten();
+            rivals.into_iter().any(|other| route.loses_to(other))
+        };
+        stores.routes.values().filter(|route| !route.has_wildcard() && !loses(route)).cloned().collect()
+    }
+
     /// Routes that are in force instead of this one.
     #[must_use]
     pub fn shadowing(&self, route: &Route) -> Vec<String> {

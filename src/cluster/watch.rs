@@ -3,12 +3,18 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures::{StreamExt, pin_mut};
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use k8s_openapi::NamespaceResourceScope;
 use kube::Api;
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher;
+use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
+use super::client::told;
 use super::object::{DestinationRule, VirtualService};
 use super::route::Route;
 use super::rule::Rule;
@@ -52,34 +58,22 @@ impl Cluster {
     }
 
     async fn watch_routes(&self, scope: Option<&str>, out: &mpsc::Sender<Seen>) {
-        let api: Api<VirtualService> = match scope {
-            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
-            None => Api::all(self.client.clone()),
-        };
-        let stream = watcher(api, watcher::Config::default()).default_backoff();
-        pin_mut!(stream);
-        let name = watch_name("VirtualServices", scope);
+        let mut watch = Watch::<VirtualService>::new(self, "VirtualServices", scope);
         let mut listed: BTreeSet<Subject> = BTreeSet::new();
-        let mut first = true;
-        while let Some(event) = stream.next().await {
-            self.trouble(&name, event.as_ref().err());
-            match event {
-                Ok(watcher::Event::Init) => listed.clear(),
-                Ok(watcher::Event::InitApply(object)) => {
+        loop {
+            match watch.next().await {
+                watcher::Event::Init => listed.clear(),
+                watcher::Event::InitApply(object) => {
                     let route = Route::of(object);
                     listed.insert(route.subject.clone());
                     self.take_route(route, out).await;
                 }
-                Ok(watcher::Event::Apply(object)) => self.take_route(Route::of(object), out).await,
-                Ok(watcher::Event::Delete(object)) => self.drop_route(&Route::of(object).subject, out).await,
-                Ok(watcher::Event::InitDone) => {
+                watcher::Event::Apply(object) => self.take_route(Route::of(object), out).await,
+                watcher::Event::Delete(object) => self.drop_route(&Route::of(object).subject, out).await,
+                watcher::Event::InitDone => {
                     self.drop_unlisted(scope, &listed, out).await;
-                    if first {
-                        self.synced.send_modify(|synced| synced.done += 1);
-                        first = false;
-                    }
+                    watch.listed();
                 }
-                Err(_) => {}
             }
         }
     }
@@ -122,51 +116,100 @@ impl Cluster {
     }
 
     async fn watch_rules(&self, scope: Option<&str>) {
-        let api: Api<DestinationRule> = match scope {
-            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
-            None => Api::all(self.client.clone()),
-        };
-        let stream = watcher(api, watcher::Config::default()).default_backoff();
-        pin_mut!(stream);
-        let name = watch_name("DestinationRules", scope);
+        let mut watch = Watch::<DestinationRule>::new(self, "DestinationRules", scope);
         let mut fresh = Vec::new();
-        let mut first = true;
-        while let Some(event) = stream.next().await {
-            self.trouble(&name, event.as_ref().err());
-            match event {
-                Ok(watcher::Event::Init) => fresh.clear(),
-                Ok(watcher::Event::InitApply(object)) => fresh.push(Rule::of(&object)),
-                Ok(watcher::Event::InitDone) => {
+        loop {
+            match watch.next().await {
+                watcher::Event::Init => fresh.clear(),
+                watcher::Event::InitApply(object) => fresh.push(Rule::of(&object)),
+                watcher::Event::InitDone => {
                     let mut stores = self.stores();
                     stores.rules.retain(|(namespace, _), _| scope.is_some_and(|scope| scope != namespace));
                     for rule in fresh.drain(..) {
                         stores.rules.insert((rule.namespace.clone(), rule.name.clone()), rule);
                     }
                     drop(stores);
-                    if first {
-                        self.synced.send_modify(|synced| synced.done += 1);
-                        first = false;
-                    }
+                    watch.listed();
                 }
-                Ok(watcher::Event::Apply(object)) => {
+                watcher::Event::Apply(object) => {
                     let rule = Rule::of(&object);
                     self.stores().rules.insert((rule.namespace.clone(), rule.name.clone()), rule);
                 }
-                Ok(watcher::Event::Delete(object)) => {
+                watcher::Event::Delete(object) => {
                     let rule = Rule::of(&object);
                     self.stores().rules.remove(&(rule.namespace, rule.name));
                 }
-                Err(_) => {}
             }
         }
     }
+}
 
+/// One watch. After any error it starts over with a list: a watch that comes back without one tells nothing
+/// until the next change, and until then nobody could know whether the store is whole.
+struct Watch<'c, K: kube::Resource> {
+    cluster: &'c Cluster,
+    api: Api<K>,
+    name: String,
+    stream: BoxStream<'static, watcher::Result<watcher::Event<K>>>,
+    pauses: ExponentialBackoff,
+    first: bool,
+}
+
+/// Pauses between two tries: short at first, because most troubles are; a list every ten seconds is no
+/// burden for a server that comes back.
+fn pauses() -> ExponentialBackoff {
+    let (min, max) = (Duration::from_millis(800), Duration::from_secs(10));
+    let policy = ExponentialBuilder::default().with_min_delay(min).with_max_delay(max);
+    policy.with_jitter().without_max_times().build()
+}
+
+impl<'c, K> Watch<'c, K>
+where
+    K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    K: Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    fn new(cluster: &'c Cluster, plural: &str, scope: Option<&str>) -> Self {
+        let client = cluster.client.clone();
+        let (api, name) = match scope {
+            Some(namespace) => {
+                (Api::namespaced(client, namespace), format!("watch of {plural} in {namespace}"))
+            }
+            None => (Api::all(client), format!("watch of {plural}")),
+        };
+        let stream = watcher(Api::clone(&api), watcher::Config::default()).boxed();
+        Self { cluster, api, name, stream, pauses: pauses(), first: true }
+    }
+
+    /// The next event; troubles on the way are noted, and waited for.
+    async fn next(&mut self) -> watcher::Event<K> {
+        loop {
+            match self.stream.next().await {
+                Some(Ok(event)) => return event,
+                Some(Err(error)) => self.cluster.trouble(&self.name, Some(&error)),
+                None => {}
+            }
+            tokio::time::sleep(self.pauses.next().unwrap_or(Duration::from_secs(30))).await;
+            self.stream = watcher(self.api.clone(), watcher::Config::default()).boxed();
+        }
+    }
+
+    /// A list was taken over as a whole: the store can be believed again.
+    fn listed(&mut self) {
+        self.pauses = pauses();
+        self.cluster.trouble(&self.name, None);
+        if std::mem::take(&mut self.first) {
+            self.cluster.synced.send_modify(|synced| synced.done += 1);
+        }
+    }
+}
+
+impl Cluster {
     /// Notes or clears the trouble of a watch, and says it once.
     fn trouble(&self, watch: &str, error: Option<&watcher::Error>) {
         let mut stores = self.stores();
         match error {
             Some(error) => {
-                let why = error.to_string();
+                let why = told(error);
                 if stores.troubles.insert(watch.to_owned(), why.clone()).is_none() {
                     tracing::warn!(watch, why, "watch interrupted");
                 }
@@ -177,12 +220,5 @@ impl Cluster {
                 }
             }
         }
-    }
-}
-
-fn watch_name(plural: &str, scope: Option<&str>) -> String {
-    match scope {
-        Some(namespace) => format!("watch of {plural} in {namespace}"),
-        None => format!("watch of {plural}"),
     }
 }

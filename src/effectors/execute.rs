@@ -1,86 +1,75 @@
 //! Execute: the one place that writes to the cluster. Every write needs a permit.
 
-use kube::Api;
-use kube::api::{Patch, PatchParams};
-use serde_json::Value;
-
-use super::{Effectors, FIELD_MANAGER, Prepared, Specs};
-use crate::cluster::{VirtualService, limited};
+use super::{Effectors, Prepared, Run, Specs, mutated};
+use crate::cluster::told;
 use crate::engine::gate::Permit;
 use crate::model::action::Action;
-use crate::model::digest::Digest;
 use crate::model::effect::Execute;
 use crate::model::plan::Outcome;
-use crate::model::subject::Subject;
 
 impl Effectors {
     /// Does one step: fresh facts, preconditions, dry run, permit, write.
+    ///
     /// The permit is taken by value: it is used up by the step it permits.
     pub async fn execute(&self, execute: &Execute, permit: Permit, specs: &Specs) -> Outcome {
-        let (body, target) = match self.prepare(&execute.action, specs).await {
+        let (body, target) = match self.prepare(&execute.action, execute.direction, specs).await {
             Ok(Prepared::Patch { body, route, .. }) => (body, route.subject),
             Ok(Prepared::AlreadyDone) => return Outcome::AlreadyDone,
-            Ok(Prepared::Stale(why)) => return Outcome::Stale { why },
+            Ok(Prepared::Stale(why) | Prepared::NotYet(why)) => return Outcome::Stale { why },
             Ok(Prepared::Impossible(why)) => return Outcome::Failed { why },
-            // Nothing was sent that could have changed anything.
-            Err(error) => return Outcome::Failed { why: format!("the object could not be read: {error}") },
+            Err(error) => return not_sent(&error),
         };
-        if let Err(error) = self.patch(&target, &body, Run::Dry).await {
-            let outcome = failed(&error);
-            // A dry run changes nothing, so nothing is unknown about it.
-            if let Outcome::Unknown { why } = outcome {
-                return Outcome::Failed { why: format!("the dry run failed: {why}") };
+        match self.patch(&target, &body, Run::Dry).await {
+            Ok(answer) => {
+                if let Some(why) = mutated(&answer, &execute.action) {
+                    return Outcome::Failed { why };
+                }
             }
-            return outcome;
+            Err(error) => return not_sent(&error),
         }
         // The last thing before the write, so that nothing slow can come in between.
         if let Err(why) = permit.covers(execute, self.clock.now()) {
             return Outcome::Failed { why };
         }
         match self.patch(&target, &body, Run::Real).await {
-            Ok(written) => written_as_wanted(&written, execute),
+            Ok(answer) => match mutated(&answer, &execute.action) {
+                None => Outcome::Done { detail: done(&execute.action) },
+                // Written, but not what was wanted: what is in force now has to be read.
+                Some(why) => Outcome::Unknown { why },
+            },
             Err(error) => failed(&error),
         }
     }
+}
 
-    async fn patch(&self, target: &Subject, body: &Value, run: Run) -> Result<VirtualService, kube::Error> {
-        let api: Api<VirtualService> = Api::namespaced(self.cluster.client.clone(), &target.namespace);
-        let params = PatchParams {
-            dry_run: matches!(run, Run::Dry),
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
-        limited(api.patch(&target.name, &params, &Patch::Merge(body))).await
+fn done(action: &Action) -> String {
+    match action {
+        Action::RollbackRoute { to, .. } => format!("revision {} restored", to.short()),
+        Action::Notify { .. } => String::new(),
     }
 }
 
-#[derive(Clone, Copy)]
-enum Run {
-    Dry,
-    Real,
-}
-
-/// An admission webhook may have changed what we sent: then the old spec is not what is in force.
-fn written_as_wanted(written: &VirtualService, execute: &Execute) -> Outcome {
-    let found = Digest::of_json(&written.spec);
-    if matches!(&execute.action, Action::RollbackRoute { to, .. } if *to == found) {
-        return Outcome::Done { detail: format!("revision {} restored", found.short()) };
+/// An error before the write: surely nothing was written, and trouble of the server (busy, away) is none of
+/// the object's, so the step may be looked at once more.
+fn not_sent(error: &kube::Error) -> Outcome {
+    let outcome = failed(error);
+    if let Outcome::Unknown { why } = outcome {
+        return Outcome::Stale { why: format!("the API server could not be asked: {why}") };
     }
-    let found = found.short();
-    Outcome::Failed {
-        why: format!("the server made revision {found} of what was sent: something mutates the object"),
-    }
+    outcome
 }
 
 /// What an error of a write means. Only what the server surely did not do counts as failed.
 fn failed(error: &kube::Error) -> Outcome {
-    let kube::Error::Api(status) = error else { return Outcome::Unknown { why: error.to_string() } };
+    let kube::Error::Api(status) = error else { return Outcome::Unknown { why: told(error) } };
     let why = status.message.clone();
     match status.code {
         404 | 409 => Outcome::Stale { why },
         403 => Outcome::Failed {
             why: format!("a right is missing (patch virtualservices.networking.istio.io): {why}"),
         },
+        // Too many requests: refused unread.
+        429 => Outcome::Stale { why },
         ..=499 => Outcome::Failed { why },
         _ => Outcome::Unknown { why },
     }

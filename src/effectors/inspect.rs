@@ -21,12 +21,15 @@ impl Effectors {
         }
         match self.cluster.read_route(&inspect.subject).await {
             Ok(None) => findings.gone = true,
-            Ok(Some(route)) => match self.facts(&route, inspect).await {
-                Ok(facts) => findings.facts.route = Some(facts),
-                Err(why) => {
-                    findings.missing.insert("route".to_owned(), why);
+            Ok(Some(route)) => {
+                match self.facts(&route, inspect).await {
+                    Ok(facts) => findings.facts.route = Some(facts),
+                    Err(why) => {
+                        findings.missing.insert("route".to_owned(), why);
+                    }
                 }
-            },
+                findings.labels = route.labels;
+            }
             Err(why) => {
                 findings.missing.insert("route".to_owned(), why);
             }
@@ -35,11 +38,13 @@ impl Effectors {
     }
 
     async fn facts(&self, route: &Route, inspect: &Inspect) -> Result<RouteFacts, String> {
+        self.cluster.sees_precedence()?;
         let subject = &route.subject;
         let now = self.clock.now();
         let destinations = self.cluster.look(&subject.namespace, &route.leads()).await?;
-        let good = inspect.last_good.as_ref().filter(|good| good.spec_hash != route.spec_hash);
-        let last_good = match good {
+        // A replacement of the same name is another object: what was good there proves nothing here.
+        let good = || inspect.good.iter().filter(|_| inspect.uid == route.uid);
+        let last_good = match good().find(|good| good.spec_hash != route.spec_hash) {
             Some(good) => Some(self.last_good(&subject.namespace, good).await?),
             None => None,
         };
@@ -59,9 +64,7 @@ impl Effectors {
             wildcard: route.has_wildcard(),
             shadowed_by: self.cluster.shadowing(route),
             last_good,
-            // If the object changed since the engine asked, the new revision may be the good one itself.
-            current_good: inspect.current_good
-                || inspect.last_good.as_ref().is_some_and(|good| good.spec_hash == route.spec_hash),
+            current_good: good().any(|good| good.spec_hash == route.spec_hash),
         })
     }
 

@@ -25,6 +25,7 @@ impl Notifier {
         let client = reqwest::Client::builder()
             .timeout(Duration::from_secs(5))
             .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
             .build()
             .context("the client for the notification webhook could not be made")?;
         Ok(Self { webhook: Some((client, url)) })
@@ -44,9 +45,10 @@ impl Notifier {
             let answer = client.post(url).json(&payload).send().await.map_err(reqwest::Error::without_url)?;
             answer.error_for_status().map(|_| ()).map_err(reqwest::Error::without_url)
         };
-        // Four tries over some seconds; the incident keeps what came of it.
-        let policy =
-            ExponentialBuilder::default().with_min_delay(Duration::from_millis(500)).with_max_times(3);
+        // Nine tries over three minutes, as long as a receiver needs to be restarted; the incident keeps
+        // what came of it, and a restart of ours tells again what was never delivered.
+        let (min, max) = (Duration::from_millis(500), Duration::from_secs(60));
+        let policy = ExponentialBuilder::default().with_min_delay(min).with_max_delay(max).with_max_times(8);
         match post.retry(policy).await {
             Ok(()) => Outcome::Done { detail: "delivered to the webhook".to_owned() },
             // The URL may hold a secret and is left out of every message.

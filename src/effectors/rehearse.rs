@@ -1,12 +1,9 @@
 //! Rehearse: the very patch as a server-side dry run, before a plan is shown to anybody.
 
-use kube::Api;
-use kube::api::{Patch, PatchParams};
-
-use super::{Effectors, FIELD_MANAGER, Prepared, Specs};
-use crate::cluster::{VirtualService, limited, spec_diff};
+use super::{Effectors, Prepared, Run, Specs, mutated};
+use crate::cluster::{spec_diff, told};
 use crate::model::action::Action;
-use crate::model::plan::{Plan, Rehearsal};
+use crate::model::plan::{Direction, Plan, Rehearsal};
 
 impl Effectors {
     /// Dry-runs the writing step of the plan.
@@ -15,28 +12,26 @@ impl Effectors {
         let Some(step @ Action::RollbackRoute { target, .. }) = writing else {
             return Rehearsal::Accepted { diff: String::new() };
         };
-        let (body, route, wanted) = match self.prepare(step, specs).await {
+        let (body, route, wanted) = match self.prepare(step, Direction::Forward, specs).await {
             Ok(Prepared::Patch { body, route, wanted }) => (body, route, wanted),
             Ok(Prepared::AlreadyDone) => return Rehearsal::Accepted { diff: String::new() },
+            Ok(Prepared::NotYet(why)) => return Rehearsal::Unreadable { why },
             Ok(Prepared::Stale(why) | Prepared::Impossible(why)) => return Rehearsal::Refused { why },
             Err(error) => return refused(&error, "get", &target.namespace, String::new()),
         };
         let diff = spec_diff(&route.spec, &wanted);
-        let api: Api<VirtualService> = Api::namespaced(self.cluster.client.clone(), &target.namespace);
-        let params = PatchParams {
-            dry_run: true,
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
-        match limited(api.patch(&target.name, &params, &Patch::Merge(&body))).await {
-            Ok(_) => Rehearsal::Accepted { diff },
+        match self.patch(target, &body, Run::Dry).await {
+            Ok(answer) => match mutated(&answer, step) {
+                None => Rehearsal::Accepted { diff },
+                Some(why) => Rehearsal::Refused { why },
+            },
             Err(error) => refused(&error, "patch", &target.namespace, diff),
         }
     }
 }
 
 fn refused(error: &kube::Error, verb: &str, namespace: &str, diff: String) -> Rehearsal {
-    let kube::Error::Api(status) = error else { return Rehearsal::Unreadable { why: error.to_string() } };
+    let kube::Error::Api(status) = error else { return Rehearsal::Unreadable { why: told(error) } };
     match status.code {
         403 => Rehearsal::Forbidden {
             verb: verb.to_owned(),

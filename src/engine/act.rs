@@ -191,28 +191,27 @@ const NOT_ARRIVED: &str = "the write did not arrive";
 fn not_done(mut case: Case<'_>) -> Vec<Change> {
     let (incident, step, direction) = (case.id(), case.incident.step, case.incident.direction);
     let why = NOT_ARRIVED.to_owned();
-    let outcome = Outcome::Unknown { why: why.clone() };
+    let outcome = Outcome::Stale { why: why.clone() };
     case.push(Change::StepEnded { incident, step, direction, outcome: outcome.clone() });
     let tries = case.incident.steps.iter();
-    let tries = tries.filter(|result| result.direction == Direction::Undo && result.outcome == outcome);
+    let tries = tries.filter(|result| result.direction == direction && result.outcome == outcome).count();
     match direction {
-        Direction::Undo if tries.count() >= UNDO_TRIES => {
-            case.end(Phase::Escalated, Reason::UndoFailed { why })
-        }
+        Direction::Undo if tries >= UNDO_TRIES => case.end(Phase::Escalated, Reason::UndoFailed { why }),
         Direction::Undo => {
             start_step(&mut case, step, Direction::Undo);
             case.changes
         }
-        Direction::Forward if step == 0 => select::again(case),
+        Direction::Forward if step == 0 && tries < UNDO_TRIES => select::again(case),
         Direction::Forward => give_up(case, Reason::StepFailed { why }),
     }
 }
 
 /// A notification ended: as a step of a plan, or as the news of a case.
-pub(super) fn notified(mut case: Case<'_>, outcome: &Outcome) -> Vec<Change> {
+pub(super) fn notified(mut case: Case<'_>, of: Option<usize>, outcome: &Outcome) -> Vec<Change> {
     let runs = case.incident.phase == Phase::Executing && !case.incident.reconciling;
     let (incident, step, direction) = (case.id(), case.incident.step, case.incident.direction);
-    if !runs || !matches!(case.running(), Some(Action::Notify { .. })) {
+    let is_step = of == Some(step) && matches!(case.running(), Some(Action::Notify { .. }));
+    if !runs || !is_step {
         case.push(Change::NotificationEnded { incident, outcome: outcome.clone() });
         return case.changes;
     }

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::deadlines::ENDED_KEPT;
+use super::deadlines::{ENDED_KEPT, KEYS_KEPT};
 use super::history;
 use super::ledger::Attempts;
 use super::state::{LastEnd, State, acts, waits_for_others};
 use crate::model::change::Change;
 use crate::model::facts::Population;
 use crate::model::incident::{Approval, Incident, IncidentId, Phase, StepResult, Timed};
-use crate::model::plan::Direction;
+use crate::model::plan::{Direction, Outcome};
 use crate::model::reason::Reason;
 
 /// Folds one change, decided on an event of the time `at`, into the state.
@@ -55,6 +55,7 @@ pub fn apply(state: &mut State, at: Timestamp, change: &Change) {
             state.ledger.charge(charge);
             state.attempts.entry(charge.key.clone()).or_default().spend();
         }
+        Change::StepEnded { .. } => unwritten(state, change),
         Change::Gated { incident, .. } | Change::InspectionStarted { incident, .. } => {
             state.regate.remove(incident);
         }
@@ -75,6 +76,17 @@ pub fn apply(state: &mut State, at: Timestamp, change: &Change) {
         wake_waiting(state);
     }
     state.index(id);
+}
+
+/// A first step that surely wrote nothing: its target has nothing to rest from.
+fn unwritten(state: &mut State, change: &Change) {
+    let Change::StepEnded { incident, step: 0, direction: Direction::Forward, outcome } = change else {
+        return;
+    };
+    let nothing = matches!(outcome, Outcome::Stale { .. } | Outcome::Failed { .. });
+    if let Some(case) = state.incidents.get(incident).filter(|_| nothing) {
+        state.ledger.wrote_nothing(&case.key);
+    }
 }
 
 /// What changes the health of a key, whether its case is open or over.
@@ -113,25 +125,29 @@ fn close(state: &mut State, at: Timestamp, id: &IncidentId, phase: Phase) {
     state.open.remove(&key);
     state.regate.remove(id);
     state.ended.insert(key, LastEnd { incident: id.clone(), phase, at });
+    forget(state, at);
     if state.incidents.len() > state.open.len() + ENDED_KEPT {
-        forget_oldest(state);
+        // By time, because a case that was opened early may end late.
+        let ended = state.incidents.values().filter(|case| case.phase.is_end());
+        let first = ended.min_by_key(|case| case.phase_since).map(|case| case.id.clone());
+        if let Some(first) = first {
+            state.incidents.remove(&first);
+        }
     }
 }
 
-/// Forgets the case that ended first, and what only it still needed. By time, because ids of six digits sort
-/// before those of five.
-fn forget_oldest(state: &mut State) {
-    let ended = state.incidents.values().filter(|case| case.phase.is_end());
-    let oldest = ended.min_by_key(|case| case.phase_since).map(|case| (case.id.clone(), case.key.clone()));
-    let Some((id, key)) = oldest else { return };
-    state.incidents.remove(&id);
-    if state.ended.get(&key).is_some_and(|end| end.incident == id) {
-        state.ended.remove(&key);
-        // A key without an act has nothing to get back; every unknown alert is a key of its own.
-        if !state.open.contains_key(&key) && state.attempts.get(&key).is_some_and(|known| known.spent == 0) {
-            state.attempts.remove(&key);
-        }
+/// Forgets keys whose last case ended long ago. How a case ended is remembered longer than the case itself,
+/// or its sender's next repeat would open it again; looked through only when their number has doubled, so
+/// that a storm costs no more than its size.
+fn forget(state: &mut State, at: Timestamp) {
+    if state.ended.len() < 2 * state.ended_kept.max(ENDED_KEPT) {
+        return;
     }
+    let oldest = at.saturating_sub(KEYS_KEPT).unwrap_or(Timestamp::MIN);
+    state.ended.retain(|_, end| end.at > oldest);
+    let (open, ended) = (&state.open, &state.ended);
+    state.attempts.retain(|key, known| known.spent > 0 || open.contains_key(key) || ended.contains_key(key));
+    state.ended_kept = state.ended.len();
 }
 
 /// The case as it is when it opens; `None` for any other change.
@@ -264,7 +280,7 @@ pub(super) fn fold(case: &mut Incident, at: Timestamp, change: &Change) {
         Change::StepEnded { step, direction, outcome, .. } => {
             case.steps.push(StepResult { step: *step, direction: *direction, outcome: outcome.clone() });
             case.reconciling = false;
-            if matches!(outcome, crate::model::plan::Outcome::Stale { .. }) {
+            if matches!(outcome, Outcome::Stale { .. }) {
                 case.stale += 1;
             }
         }

@@ -17,7 +17,7 @@ use crate::rules::Rules;
 ///
 /// An alert that maps to nothing is a case of its own: nobody knows what it is about, so nobody may say
 /// that another one of its namespace tells the same.
-fn key(signal: &Signal) -> IncidentKey {
+pub(super) fn key(signal: &Signal) -> IncidentKey {
     let family = match signal.symptom.as_str() {
         Symptom::CUSTOM_ALERT => format!("{} {}", Symptom::CUSTOM_ALERT, signal.source),
         _ => signal.symptom.family().to_owned(),
@@ -75,7 +75,19 @@ fn belongs_to_ended(state: &State, key: &IncidentKey, at: Timestamp, signal: &Si
     let told = state.attempts.get(key).and_then(|known| known.began);
     let began_before = signal.at <= end.at || told.is_some_and(|told| signal.at <= told);
     let settling = at.duration_since(end.at) < SETTLE;
-    let over = end.phase != Phase::Resolved || settling;
+    let over = match end.phase {
+        Phase::Resolved => settling,
+        // What vanished and is there again is looked at anew.
+        Phase::Gone => false,
+        Phase::Escalated | Phase::Suppressed | Phase::Expired => true,
+        Phase::Open
+        | Phase::Inspecting
+        | Phase::Planned
+        | Phase::AwaitingApproval
+        | Phase::Executing
+        | Phase::Soaking
+        | Phase::Probing => false,
+    };
     (began_before && over).then(|| end.incident.clone())
 }
 

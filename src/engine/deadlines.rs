@@ -32,6 +32,15 @@ pub(super) const SETTLE: SignedDuration = SignedDuration::from_secs(1_800);
 pub(super) const UNDO_TRIES: usize = 3;
 /// Ended cases that stay in memory; older ones are in the journal.
 pub(super) const ENDED_KEPT: usize = 500;
+/// How long it is remembered how the last case of a key ended: longer than any sender's pause between two
+/// repeats (Alertmanager's default is four hours, some take a day).
+pub(super) const KEYS_KEPT: SignedDuration = SignedDuration::from_secs(7 * 86_400);
+/// How long a plan waits for facts that cannot be read: a restart of Prometheus or of the API server.
+pub(super) const UNKNOWN_FOR: SignedDuration = SignedDuration::from_secs(60);
+/// Pause between two tries to read them.
+pub(super) const READ_AGAIN: SignedDuration = SignedDuration::from_secs(10);
+/// After a restart, people are told again of ends up to this old that may not have reached them.
+pub(super) const TELL_AGAIN: SignedDuration = SignedDuration::from_secs(86_400);
 /// Revisions remembered per route, those in force and the newest good one always among them.
 pub(super) const REVISIONS_KEPT: usize = 20;
 /// Charges older than the longest window of any limit are dropped.

@@ -6,7 +6,7 @@ use crate::model::action::Action;
 use crate::model::change::Change;
 use crate::model::effect::{Effect, Execute, Inspect};
 use crate::model::incident::{Incident, IncidentId, Phase};
-use crate::model::plan::Direction;
+use crate::model::plan::{Direction, Outcome};
 use crate::model::reason::Reason;
 
 /// What this committed change asks for. `state` already holds the whole batch.
@@ -15,25 +15,19 @@ use crate::model::reason::Reason;
 pub fn effects(state: &State, change: &Change) -> Vec<Effect> {
     let known = |id: &IncidentId| state.incidents.get(id);
     match change {
-        Change::InspectionStarted {
-            incident,
-            inspection,
-            needs,
-            indicators,
-            last_good,
-            current_good,
-            ..
-        } => known(incident).map_or_else(Vec::new, |case| {
-            vec![Effect::Inspect(Inspect {
-                incident: incident.clone(),
-                inspection: *inspection,
-                subject: case.subject.clone(),
-                needs: needs.clone(),
-                indicators: indicators.clone(),
-                last_good: last_good.clone(),
-                current_good: *current_good,
-            })]
-        }),
+        Change::InspectionStarted { incident, inspection, needs, indicators, uid, good, .. } => {
+            known(incident).map_or_else(Vec::new, |case| {
+                vec![Effect::Inspect(Inspect {
+                    incident: incident.clone(),
+                    inspection: *inspection,
+                    subject: case.subject.clone(),
+                    needs: needs.clone(),
+                    indicators: indicators.clone(),
+                    uid: uid.clone(),
+                    good: good.clone(),
+                })]
+            })
+        }
         Change::Planned { incident, plan, .. } if plan.writes() => {
             vec![Effect::Rehearse { incident: incident.clone(), plan: plan.clone() }]
         }
@@ -52,35 +46,42 @@ pub fn effects(state: &State, change: &Change) -> Vec<Effect> {
             })
         }
         Change::ApprovalAsked { incident, .. } => known(incident).map(tell).into_iter().collect(),
-        Change::Ended { incident, phase, reason } => {
-            known(incident).filter(|case| newsworthy(case, *phase, reason)).map(tell).into_iter().collect()
+        Change::Ended { incident, .. } => {
+            known(incident).filter(|case| newsworthy(case)).map(tell).into_iter().collect()
         }
         Change::Noted { incident, reason: Reason::Restarted } => {
-            known(incident).filter(|case| case.phase.is_end()).map(tell).into_iter().collect()
+            known(incident).filter(|case| owes_news(case)).map(tell).into_iter().collect()
         }
         _ => Vec::new(),
     }
 }
 
-/// People hear of every end that needs them, and of every act of ours.
-fn newsworthy(case: &Incident, phase: Phase, reason: &Reason) -> bool {
-    match phase {
+/// People hear of every question, of every end that needs them, and of every act of ours.
+fn newsworthy(case: &Incident) -> bool {
+    let told = case.steps.iter().any(|step| {
+        matches!(step.outcome, Outcome::Done { .. }) && case.plan.as_ref().is_some_and(|plan| !plan.writes())
+    });
+    match case.phase {
         // The plan itself was to tell people: they know.
-        Phase::Escalated => !matches!(reason, Reason::Notified | Reason::NotificationFailed { .. }),
-        Phase::Expired => true,
+        Phase::Escalated => !told,
+        Phase::AwaitingApproval | Phase::Expired => true,
         Phase::Resolved | Phase::Suppressed | Phase::Gone => !case.steps.is_empty(),
         Phase::Open
         | Phase::Inspecting
         | Phase::Planned
-        | Phase::AwaitingApproval
         | Phase::Executing
         | Phase::Soaking
         | Phase::Probing => false,
     }
 }
 
+/// Whether there are news that no notification has delivered yet.
+pub(super) fn owes_news(case: &Incident) -> bool {
+    newsworthy(case) && !case.notified.iter().any(|outcome| matches!(outcome, Outcome::Done { .. }))
+}
+
 fn tell(case: &Incident) -> Effect {
-    Effect::Notify { sentence: explain::sentence(case), incident: Box::new(case.clone()) }
+    Effect::Notify { sentence: explain::sentence(case), incident: Box::new(case.clone()), step: None }
 }
 
 fn run(case: &Incident, step: usize, direction: Direction) -> Option<Effect> {
@@ -91,7 +92,8 @@ fn run(case: &Incident, step: usize, direction: Direction) -> Option<Effect> {
         Direction::Undo => planned.inverse()?,
     };
     if let Action::Notify { text } = action {
-        return Some(Effect::Notify { sentence: text, incident: Box::new(case.clone()) });
+        let incident = Box::new(case.clone());
+        return Some(Effect::Notify { sentence: text, incident, step: Some(step) });
     }
     let incident = case.id.clone();
     Some(Effect::Execute(Execute { incident, plan: plan.identity(), step, direction, action }))

@@ -16,6 +16,7 @@ pub fn sentence(case: &Incident) -> String {
         (Phase::Resolved, Some(plan)) if !case.steps.is_empty() => {
             format!("{}: {what}: {why} after we did: {plan}", case.id)
         }
+        (Phase::Expired, Some(plan)) => format!("{}: {what}: {why}; the plan was to {plan}", case.id),
         (phase, _) if why.is_empty() => format!("{}: {what}: {phase}", case.id),
         (phase, _) => format!("{}: {what}: {phase}: {why}", case.id),
     }
@@ -36,7 +37,7 @@ pub fn lines(case: &Incident) -> Vec<String> {
         lines.push(format!("not used   {}: {}", passed.playbook, passed.reason));
     }
     if let Some(plan) = &case.plan {
-        lines.push(format!("playbook   {} (plan {})", plan.playbook, plan.identity().short()));
+        lines.push(format!("playbook   {} (plan {})", plan.playbook, plan.identity()));
         lines.extend(plan.steps.iter().map(|step| format!("plan       {step}")));
     }
     for check in &case.checks {

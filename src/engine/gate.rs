@@ -1,5 +1,7 @@
 //! The gate: the only door to a write.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use super::act;
@@ -16,7 +18,7 @@ use crate::model::plan::{Direction, Plan, Rehearsal};
 use crate::model::reason::{Hold, Reason};
 use crate::model::subject::Subject;
 use crate::model::verdict::{Check, Mode, Verdict};
-use crate::rules::{Act, Ruling, Share};
+use crate::rules::{APPROVAL_EXPIRES_S, Act, Ruling, Share};
 
 /// Leave to do one step, minted from a committed change only. It cannot be copied, stored or made
 /// elsewhere, and no write may begin after `not_after`.
@@ -167,17 +169,21 @@ fn charge(case: &Case<'_>, plan: &Plan) -> Option<Charge> {
         target: step.target()?.clone(),
         playbook: plan.playbook.clone(),
         action: step.name().to_owned(),
+        wrote: true,
     })
 }
 
 fn ruling(case: &Case<'_>, plan: &Plan, target: &Subject) -> Ruling {
     case.rules.policies.ruling(&Act {
         playbook: &plan.playbook,
-        actions: plan.steps.iter().map(Action::name).collect(),
+        actions: plan.steps.iter().filter(|step| step.target().is_some()).map(Action::name).collect(),
         target,
-        labels: &case.incident.labels,
+        labels: case.incident.findings.as_ref().map_or(&NO_LABELS, |findings| &findings.labels),
     })
 }
+
+/// Labels of a target that was not looked at: no policy selects it by them.
+static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
 
 fn fresh(case: &Case<'_>) -> bool {
     case.incident.found_at.is_some_and(|found| case.at.duration_since(found) <= FACTS_FRESH)
@@ -224,7 +230,11 @@ fn rehearsal(case: &Case<'_>, ruling: &Ruling, findings: &mut Findings) {
 fn mode(case: &Case<'_>, ruling: &Ruling, findings: &mut Findings) {
     let from = format!("{} by {}", ruling.mode, ruling.mode_from);
     let asked = match ruling.mode {
-        Mode::Observe => return findings.held("mode", Reason::ModeObserve, None),
+        Mode::Observe => {
+            findings.checks.push(Check { name: "mode".to_owned(), passed: false, detail: from });
+            findings.holds.push(Hold { reason: Reason::ModeObserve, until: None });
+            return;
+        }
         Mode::Suggest => true,
         Mode::Enforce => ruling.approval.is_some(),
     };
@@ -239,7 +249,7 @@ fn mode(case: &Case<'_>, ruling: &Ruling, findings: &mut Findings) {
     match granted {
         Some(by) => findings.passed("approval", format!("approved by {by}")),
         None => {
-            findings.ask_s = Some(ruling.approval.as_ref().map_or(DEFAULT_APPROVAL_S, |rule| rule.expires_s));
+            findings.ask_s = Some(ruling.approval.as_ref().map_or(APPROVAL_EXPIRES_S, |rule| rule.expires_s));
             findings.checks.push(Check {
                 name: "approval".to_owned(),
                 passed: false,
@@ -248,9 +258,6 @@ fn mode(case: &Case<'_>, ruling: &Ruling, findings: &mut Findings) {
         }
     }
 }
-
-/// How long a question stands where no policy says it: a quarter of an hour, as long as a pager's patience.
-const DEFAULT_APPROVAL_S: u64 = 900;
 
 fn process(state: &State, findings: &mut Findings) {
     if state.draining {

@@ -10,7 +10,9 @@ use super::deadlines::REVISIONS_KEPT;
 use super::state::State;
 use crate::model::change::Change;
 use crate::model::digest::Digest;
-use crate::model::history::{LastGood, Proof, Revision, RevisionProven, RevisionSeen, Standing};
+use crate::model::history::{
+    FIELD_MANAGER, LastGood, Proof, Revision, RevisionProven, RevisionSeen, Standing,
+};
 use crate::model::incident::Phase;
 use crate::model::reason::Reason;
 use crate::model::subject::Subject;
@@ -40,30 +42,23 @@ impl RouteHistory {
     fn revision_mut(&mut self, spec_hash: &Digest) -> Option<&mut Revision> {
         self.revisions.iter_mut().find(|revision| revision.spec_hash == *spec_hash)
     }
-
-    fn is_good(&self, spec_hash: &Digest) -> bool {
-        self.revision(spec_hash).is_some_and(|revision| matches!(revision.standing, Standing::Good { .. }))
-    }
 }
 
-/// The newest good revision other than the one in force, and whether the one in force is good itself.
-#[must_use]
-pub fn last_good(state: &State, subject: &Subject) -> (Option<LastGood>, bool) {
-    let Some(route) = state.routes.get(subject) else { return (None, false) };
-    let current_good = route.in_force.as_ref().is_some_and(|hash| route.is_good(hash));
-    let good = route.revisions.iter().filter(|revision| Some(revision.spec_hash) != route.in_force);
-    let newest = good
-        .filter_map(|revision| match &revision.standing {
-            Standing::Good { at, destinations, .. } => Some(LastGood {
-                spec_hash: revision.spec_hash,
-                at: *at,
-                manager: revision.manager.clone(),
-                destinations: destinations.clone(),
-            }),
-            Standing::Seen | Standing::Bad { .. } => None,
-        })
-        .max_by_key(|good| good.at);
-    (newest, current_good)
+/// The good revisions of a route, newest first, with the uid of the object they belong to.
+pub(super) fn good_revisions(state: &State, subject: &Subject) -> (String, Vec<LastGood>) {
+    let Some(route) = state.routes.get(subject) else { return (String::new(), Vec::new()) };
+    let good = route.revisions.iter().filter_map(|revision| match &revision.standing {
+        Standing::Good { at, destinations, .. } => Some(LastGood {
+            spec_hash: revision.spec_hash,
+            at: *at,
+            manager: revision.manager.clone(),
+            destinations: destinations.clone(),
+        }),
+        Standing::Seen | Standing::Bad { .. } => None,
+    });
+    let mut good: Vec<LastGood> = good.collect();
+    good.sort_by_key(|revision| std::cmp::Reverse(revision.at));
+    (route.uid.clone(), good)
 }
 
 /// A revision was seen. Seeing the one in force again changes nothing.
@@ -85,6 +80,8 @@ pub(super) fn proven(state: &State, proven: &RevisionProven) -> Vec<Change> {
     let earns = route.in_force == Some(proven.spec_hash)
         && !revision.managed_by.is_canary()
         && !route.ours.contains(&proven.spec_hash)
+        // A new journal does not remember what we wrote; the object does.
+        && revision.manager != FIELD_MANAGER
         // Traffic does not acquit a revision that an incident was attributed to; a person may.
         && matches!(revision.standing, Standing::Seen);
     if by_traffic && !earns {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::deadlines::{CHARGES_KEPT, seconds};
 use crate::model::change::Charge;
+use crate::model::incident::IncidentKey;
 use crate::model::subject::Subject;
 use crate::rules::Per;
 
@@ -54,9 +55,16 @@ impl Ledger {
         (count, first.at.saturating_add(window).ok())
     }
 
-    /// When the target was last acted on.
+    /// When the target was last acted on. An act that wrote nothing gives it nothing to rest from.
     pub(super) fn last_on(&self, target: &Subject) -> Option<Timestamp> {
-        self.0.iter().rev().find(|charge| charge.target == *target).map(|charge| charge.at)
+        self.0.iter().rev().find(|charge| charge.target == *target && charge.wrote).map(|charge| charge.at)
+    }
+
+    /// The last act of a key turned out to have written nothing. It still counts for the limits.
+    pub(super) fn wrote_nothing(&mut self, key: &IncidentKey) {
+        if let Some(charge) = self.0.iter_mut().rev().find(|charge| charge.key == *key) {
+            charge.wrote = false;
+        }
     }
 }
 

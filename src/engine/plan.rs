@@ -2,7 +2,7 @@
 
 use super::act;
 use super::case::Case;
-use super::deadlines::PLANNED;
+use super::deadlines::{PLANNED, READ_AGAIN, UNKNOWN_FOR};
 use super::gate;
 use super::refusals;
 use crate::model::action::Action;
@@ -30,10 +30,26 @@ pub(super) fn inspected(mut case: Case<'_>, inspection: u32, findings: &Findings
     if reconciling {
         return act::reconciled(case);
     }
-    match choose(&mut case, findings) {
+    let chosen = choose(&mut case, findings);
+    if hopes(&case) {
+        let (incident, until) = (case.id(), case.after(READ_AGAIN));
+        let deadline = case.incident.deadline.unwrap_or(until).max(until);
+        case.push(Change::InspectionDelayed { incident, until, deadline });
+        return case.changes;
+    }
+    match chosen {
         Ok(plan) => planned(case, plan),
         Err(reason) => case.end(Phase::Escalated, reason),
     }
+}
+
+/// Whether a better plan may come out of another look: something that a candidate needs could not be read,
+/// and not for long yet. One hiccup of Prometheus must not end a case.
+fn hopes(case: &Case<'_>) -> bool {
+    let unknown =
+        |reason: &Reason| matches!(reason, Reason::FactUnknown { .. } | Reason::IndicatorUnreadable { .. });
+    let waited = case.at.duration_since(case.incident.phase_since);
+    waited < UNKNOWN_FOR && case.incident.passed_over.iter().any(|passed| unknown(&passed.reason))
 }
 
 /// Asks the candidates in order; the first that yields a valid plan wins, the others are recorded.
@@ -63,12 +79,10 @@ fn choose(case: &mut Case<'_>, findings: &Findings) -> Result<Plan, Reason> {
 
 /// What one playbook proposes, after the engine's own refusals.
 fn propose(case: &Case<'_>, playbook: &Playbook, findings: &Findings) -> Result<Plan, Reason> {
-    for need in playbook.needs.iter().filter(|need| !need.optional) {
-        if !known(findings, &need.fact) {
-            let why = findings.missing.get(&need.fact).cloned();
-            let why = why.unwrap_or_else(|| "the inspection did not answer it".to_owned());
-            return Err(Reason::FactUnknown { fact: need.fact.clone(), why });
-        }
+    if let Some(need) = playbook.unknown(&findings.facts) {
+        let why = findings.missing.get(&need.fact).cloned();
+        let why = why.unwrap_or_else(|| "the inspection did not answer it".to_owned());
+        return Err(Reason::FactUnknown { fact: need.fact.clone(), why });
     }
     let steps = match playbook.plan(&case.incident, &findings.facts) {
         Answer::Steps(steps) => steps,
@@ -84,14 +98,6 @@ fn propose(case: &Case<'_>, playbook: &Playbook, findings: &Findings) -> Result<
         refusals::check(step, &case.incident.subject, &findings.facts)?;
     }
     Ok(plan)
-}
-
-fn known(findings: &Findings, fact: &str) -> bool {
-    match fact {
-        "route" => findings.facts.route.is_some(),
-        "traffic" => findings.facts.traffic.is_some(),
-        _ => false,
-    }
 }
 
 fn valid(case: &Case<'_>, plan: &Plan) -> Result<(), Reason> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::case::Case;
 use super::deadlines::INSPECTING;
-use super::history::last_good;
+use super::history::good_revisions;
 use crate::model::change::Change;
 use crate::model::incident::{IncidentId, PassedOver, Phase};
 use crate::model::reason::Reason;
@@ -51,14 +51,14 @@ pub(super) fn inspect(case: &mut Case<'_>) {
         needs.extend(playbook.needs.iter().map(|need| need.fact.clone()));
         indicators.extend(playbook.recover.iter().map(|recover| recover.indicator.clone()));
     }
-    let (last_good, current_good) = last_good(case.state, &case.incident.subject);
+    let (uid, good) = good_revisions(case.state, &case.incident.subject);
     let change = Change::InspectionStarted {
         incident: case.id(),
         inspection: case.incident.inspection + 1,
         needs: needs.into_iter().collect(),
         indicators: indicators.into_iter().collect(),
-        last_good,
-        current_good,
+        uid,
+        good,
         deadline: if case.incident.reconciling {
             case.incident.deadline.unwrap_or(case.at)
         } else {

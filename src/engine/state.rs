@@ -11,6 +11,7 @@ use super::pairs;
 use crate::model::digest::Digest;
 use crate::model::incident::{Incident, IncidentId, IncidentKey, Phase};
 use crate::model::reason::Reason;
+use crate::model::signal::Signal;
 use crate::model::subject::Subject;
 use crate::model::verdict::Verdict;
 
@@ -30,6 +31,9 @@ pub struct State {
     /// How the last incident of each key ended.
     #[serde(with = "pairs")]
     pub(super) ended: BTreeMap<IncidentKey, LastEnd>,
+    /// How many of them were left when the old ones were forgotten last.
+    #[serde(default)]
+    pub(super) ended_kept: usize,
     /// Acts, for limits and cooldowns.
     pub(super) ledger: Ledger,
     /// Attempts per key.
@@ -107,6 +111,21 @@ impl State {
             .collect()
     }
 
+    /// The same without the last case of this signal, so that one can ask what would be done about it now.
+    #[must_use]
+    pub fn as_if_new(mut self, signal: &Signal) -> Self {
+        let key = super::correlate::key(signal);
+        self.open.remove(&key);
+        self.ended.remove(&key);
+        self
+    }
+
+    /// How many incidents are not over.
+    #[must_use]
+    pub fn open_count(&self) -> usize {
+        self.open.len()
+    }
+
     /// Incidents that are not over, oldest first.
     pub fn open_incidents(&self) -> impl Iterator<Item = &Incident> {
         let mut ids: Vec<&IncidentId> = self.open.values().collect();
@@ -146,12 +165,9 @@ fn wake(incident: &Incident) -> Option<Timestamp> {
         return None;
     }
     let hold = match (&incident.phase, &incident.verdict) {
-        (Phase::Planned, Some(Verdict::Hold { holds })) => {
-            // All holds must be over, so the last of those that end by themselves counts; while one
-            // waits for an event, looking earlier would only repeat the answer.
-            let timed = holds.iter().all(|hold| hold.until.is_some());
-            if timed { holds.iter().filter_map(|hold| hold.until).max() } else { None }
-        }
+        // All holds must be over, so the last of those that end by themselves counts. What waits for an
+        // event is still waited for then, but a dry run that could not be tried is tried again.
+        (Phase::Planned, Some(Verdict::Hold { holds })) => holds.iter().filter_map(|hold| hold.until).max(),
         _ => None,
     };
     [incident.deadline, incident.inspect_at, incident.probe_at, hold].into_iter().flatten().min()

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use crate::model::change::Change;
 use crate::model::effect::Effect;
 use crate::model::event::{EventKind, Vote};
-use crate::model::incident::Phase;
+use crate::model::incident::{IncidentId, Phase};
 use crate::model::indicator::Level;
 use crate::model::plan::{Direction, Outcome, Rehearsal};
 use crate::model::reason::Reason;
@@ -262,7 +262,7 @@ fn attempts_come_back_only_when_everybody_has_said_for_long_enough_that_it_is_we
     }
 }
 
-// Mutations: `forget_oldest` by id; keys that keep their attempts for ever.
+// Mutations: forgetting cases by id; forgetting how a case ended together with the case.
 #[test]
 fn the_newest_ended_cases_are_remembered_also_when_their_numbers_grow_a_digit() {
     let mut desk = Desk::under(ENFORCE);
@@ -275,8 +275,14 @@ fn the_newest_ended_cases_are_remembered_also_when_their_numbers_grow_a_digit() 
         desk.at = later(desk.at, 1);
         desk.hear(EventKind::Signal { signal: lost(&number.to_string(), &desk) });
     }
-    assert_eq!((desk.state.incidents.len(), desk.state.attempts.len()), (500, 500));
-    let newest = Signal { at: later(desk.at, -60), ..lost("599", &desk) };
-    let changes = desk.hear(EventKind::Signal { signal: newest });
-    assert!(matches!(&changes[..], [Change::Ignored { incident, .. }] if incident.as_str() == "j-100300"));
+    assert_eq!(desk.state.incidents.len(), 500);
+    assert!(!desk.state.incidents.contains_key(&IncidentId::new("j", 99_701)), "the first to end went first");
+    for (name, id) in [("599", "j-100300"), ("0", "j-99701")] {
+        let repeat = Signal { at: later(desk.at, -3_600), ..lost(name, &desk) };
+        let changes = desk.hear(EventKind::Signal { signal: repeat });
+        assert!(
+            matches!(&changes[..], [Change::Ignored { incident, .. }] if incident.as_str() == id),
+            "{name}"
+        );
+    }
 }

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 
 use super::act;
 use super::case::Case;
-use super::deadlines::REHEARSE_TRIES;
+use super::deadlines::{REHEARSE_TRIES, TELL_AGAIN};
+use super::effects::owes_news;
 use super::gate;
 use super::select;
 use super::state::State;
@@ -92,7 +93,9 @@ fn overdue(mut case: Case<'_>) -> Vec<Change> {
         Phase::Planned => case.end(Phase::Expired, passed),
         Phase::AwaitingApproval => case.end(Phase::Expired, Reason::ApprovalExpired),
         Phase::Executing if matches!(case.running(), Some(Action::Notify { .. })) => {
-            act::notified(case, &Outcome::Unknown { why: "nobody answered in time".to_owned() })
+            let step = case.incident.step;
+            let outcome = Outcome::Unknown { why: "nobody answered in time".to_owned() };
+            act::notified(case, Some(step), &outcome)
         }
         Phase::Executing if case.incident.reconciling => {
             let why = "the state could not be read in time".to_owned();
@@ -132,25 +135,19 @@ fn resume(mut case: Case<'_>) -> Vec<Change> {
         }
         Phase::Executing => return act::reconcile(case, "the agent was restarted while the step ran"),
         Phase::Probing => verify::probe(&mut case),
-        // The news of this end may not have gone out: telling people twice is better than never.
-        Phase::Escalated | Phase::Expired if case.incident.notified.is_empty() && !told(&case) => {
-            case.note(Reason::Restarted);
-        }
+        // The news may not have gone out: telling people twice is better than never.
         Phase::AwaitingApproval
-        | Phase::Soaking
         | Phase::Resolved
         | Phase::Escalated
         | Phase::Suppressed
         | Phase::Expired
-        | Phase::Gone => {}
+        | Phase::Gone => {
+            let recent = case.at.duration_since(case.incident.phase_since) <= TELL_AGAIN;
+            if recent && owes_news(&case.incident) {
+                case.note(Reason::Restarted);
+            }
+        }
+        Phase::Soaking => {}
     }
     case.changes
-}
-
-/// Whether the case ended with a notification as its act.
-fn told(case: &Case<'_>) -> bool {
-    case.incident
-        .reasons
-        .last()
-        .is_some_and(|timed| matches!(timed.reason, Reason::Notified | Reason::NotificationFailed { .. }))
 }

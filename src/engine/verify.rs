@@ -104,11 +104,14 @@ pub(super) fn after_undo(case: Case<'_>) -> Vec<Change> {
 pub(super) fn next_rung(mut case: Case<'_>) -> Vec<Change> {
     let next = case.playbook().map(|playbook| playbook.next(&case.incident));
     match next {
-        Some(Next::Retry) => {
-            if !case.incident.firing.is_empty() {
-                case.note(Reason::Retried);
-            }
+        Some(Next::Retry) if !case.incident.firing.is_empty() => {
+            case.note(Reason::Retried);
             select::again(case)
+        }
+        // Nobody fires any more, but we measured otherwise: that is for people to look at.
+        Some(Next::Retry) => {
+            let value = case.incident.last_probe.as_ref().and_then(|probe| probe.figure);
+            case.end(Phase::Escalated, Reason::NotRecovered { value: value.map(|figure| figure.value) })
         }
         Some(Next::Escalate(text)) => case.end(Phase::Escalated, Reason::PlaybookEscalated { text }),
         None => {

@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::model::indicator::{Figure, Level, Probe, Reading};
-use crate::model::signal::{Severity, Signal, SignalState};
+use crate::model::signal::{Severity, Signal, SignalState, Symptom};
 use crate::model::subject::Subject;
 use crate::rules::{Catalogue, Indicator, Trigger};
+
+/// Name under which our own measurements speak.
+pub const SOURCE: &str = "prometheus";
 
 /// Judges a figure: a value exactly on a bound belongs to the worse band; without enough samples, or
 /// without a finite figure, nothing is known.
@@ -79,9 +82,12 @@ impl Board {
             (_, Some(figure)) => figure,
         };
         let trigger = indicator.trigger.as_ref()?;
-        let met = figure.value >= trigger.above && figure.samples >= trigger.min_samples;
-        let fresh = || Track { last: now.clone(), since: reading.at, met, firing: false };
+        let enough = figure.samples >= trigger.min_samples;
+        let fresh = || Track { last: now.clone(), since: reading.at, met: false, firing: false };
         let track = self.tracks.entry(key).or_insert_with(fresh);
+        // Many samples are asked for to begin with; it is over only when the value says so. Clients that
+        // gave up send fewer requests, and their silence is no recovery.
+        let met = figure.value >= trigger.above && (enough || track.firing);
         if track.met != met {
             track.met = met;
             track.since = reading.at;
@@ -93,6 +99,18 @@ impl Board {
         }
         track.firing = met;
         Some(signal(trigger, track, reading, figure))
+    }
+
+    /// After a restart: what was heard of before, and not to be over, still fires as far as anybody knows.
+    pub fn resume(&mut self, catalogue: &Catalogue, symptom: &Symptom, subject: &Subject, at: Timestamp) {
+        let measured = catalogue.iter().filter(|i| i.trigger.as_ref().is_some_and(|t| t.symptom == *symptom));
+        for indicator in measured {
+            let why = "not measured since the restart".to_owned();
+            let (indicator, level) = (indicator.id.clone(), Level::Unknown);
+            let last = Probe { indicator: indicator.clone(), figure: None, level, why, at };
+            let track = Track { last, since: at, met: true, firing: true };
+            self.tracks.insert((indicator, subject.clone()), track);
+        }
     }
 
     /// Forgets the subjects that are not there any more.
@@ -111,7 +129,7 @@ fn signal(trigger: &Trigger, track: &Track, reading: &Reading, figure: Figure) -
         value: Some(figure.value),
         labels: BTreeMap::new(),
         at: track.since,
-        source: "prometheus".to_owned(),
+        source: SOURCE.to_owned(),
         alert: None,
     }
 }
@@ -150,6 +168,25 @@ mod tests {
             states.extend(board.take(&rules.indicators, &reading(second, figure)).map(|s| (second, s.state)));
         }
         assert_eq!(states, [(10, SignalState::Firing), (55, SignalState::Resolved)]);
+    }
+
+    #[test]
+    fn clients_that_gave_up_are_no_recovery_and_a_restart_forgets_no_illness() {
+        let rules = Rules::load(&RuleFiles::embedded(), None).unwrap().rules;
+        let mut board = Board::default();
+        let subject = Subject::virtual_service("shop", "cart");
+        let symptom = "traffic.route_errors".parse().unwrap();
+        board.resume(&rules.indicators, &symptom, &subject, reading(0, Err("")).at);
+        let mut states = Vec::new();
+        for (second, figure) in [
+            (5, Ok((0.9, 30.0))),  // too few to begin with
+            (30, Ok((0.9, 30.0))), // Mutation: asking for many samples to go on resolves here
+            (35, Ok((0.0, 30.0))),
+            (45, Ok((0.0, 30.0))),
+        ] {
+            states.extend(board.take(&rules.indicators, &reading(second, figure)).map(|s| (second, s.state)));
+        }
+        assert_eq!(states, [(45, SignalState::Resolved)]);
     }
 
     #[test]

@@ -80,6 +80,10 @@ impl Journal for MemoryJournal {
         Ok(head)
     }
 
+    fn heartbeat(&mut self, _at: jiff::Timestamp) -> Result<(), JournalError> {
+        Ok(())
+    }
+
     fn blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, JournalError> {
         Ok(self.blobs.get(digest).cloned())
     }

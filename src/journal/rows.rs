@@ -17,7 +17,8 @@ CREATE TABLE IF NOT EXISTS records (
   seq INTEGER PRIMARY KEY, hash BLOB NOT NULL, prev BLOB NOT NULL, at TEXT NOT NULL, kind TEXT NOT NULL,
   incident TEXT, body BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS blobs (digest BLOB PRIMARY KEY, bytes BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS checkpoints (seq INTEGER PRIMARY KEY, body BLOB NOT NULL, signature BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS checkpoints (
+  n INTEGER PRIMARY KEY, seq INTEGER NOT NULL, body BLOB NOT NULL, signature BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS snapshots (seq INTEGER PRIMARY KEY, bytes BLOB NOT NULL);
 ";
 
@@ -104,20 +105,63 @@ pub(super) fn blob(db: &Connection, digest: &Digest) -> Result<Option<Vec<u8>>, 
     }
 }
 
-/// The newest snapshot whose bytes its checkpoint vouches for.
-pub(super) fn snapshot(db: &Connection) -> Result<Option<(u64, Vec<u8>)>, JournalError> {
-    let mut statement = db.prepare_cached(
-        "SELECT s.seq, s.bytes, c.body FROM snapshots s JOIN checkpoints c ON c.seq = s.seq ORDER BY s.seq DESC LIMIT 1",
-    )?;
-    let row = statement
-        .query_row([], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, Vec<u8>>(2)?))
-        })
-        .optional()?;
-    Ok(row.and_then(|(seq, bytes, body)| {
-        let checkpoint: Checkpoint = serde_json::from_slice(&body).ok()?;
-        (checkpoint.snapshot == Some(Digest::of_bytes(&bytes))).then_some((seq_of_sql(seq), bytes))
-    }))
+/// The newest snapshot, if a checkpoint at its record that `signed` accepts vouches for its bytes.
+pub(super) fn snapshot(
+    db: &Connection,
+    signed: &dyn Fn(&[u8], &[u8]) -> bool,
+) -> Result<Option<(u64, Vec<u8>)>, JournalError> {
+    let mut statement = db.prepare_cached("SELECT seq, bytes FROM snapshots ORDER BY seq DESC LIMIT 1")?;
+    let row: Option<(i64, Vec<u8>)> =
+        statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let Some((seq, bytes)) = row else { return Ok(None) };
+    let digest = Digest::of_bytes(&bytes);
+    let mut statement = db.prepare_cached("SELECT body, signature FROM checkpoints WHERE seq = ?1")?;
+    let mut rows = statement.query([seq])?;
+    while let Some(row) = rows.next()? {
+        let (body, signature): (Vec<u8>, Vec<u8>) = (row.get(0)?, row.get(1)?);
+        let checkpoint: Option<Checkpoint> = serde_json::from_slice(&body).ok();
+        if checkpoint.is_some_and(|found| found.snapshot == Some(digest)) && signed(&body, &signature) {
+            return Ok(Some((seq_of_sql(seq), bytes)));
+        }
+    }
+    Ok(None)
+}
+
+/// Visits records from a number on, each checked to follow the one before it: what decides about a cluster
+/// must be what was once written.
+pub(super) fn read_chained(
+    db: &Connection,
+    from: u64,
+    visit: &mut dyn FnMut(Record) -> ControlFlow<()>,
+) -> Result<(), JournalError> {
+    let mut statement = db.prepare_cached("SELECT hash FROM records WHERE seq = ?1")?;
+    let before: Option<Vec<u8>> =
+        statement.query_row([seq_to_sql(from.saturating_sub(1))], |row| row.get(0)).optional()?;
+    let mut prev = match before {
+        Some(hash) => Digest::from_slice(&hash),
+        None => Some(Digest::ZERO),
+    };
+    let mut broken = None;
+    read(db, from, &mut |record, hash| {
+        if Some(record.prev) != prev {
+            broken = Some(record.seq);
+            return ControlFlow::Break(());
+        }
+        prev = Some(hash);
+        visit(record)
+    })?;
+    let last = head(db)?;
+    // The hash in the last row has no follower that would name it.
+    if broken.is_none() && last.seq >= from && prev.is_some_and(|prev| prev != last.hash) {
+        broken = Some(last.seq);
+    }
+    match broken {
+        Some(seq) => {
+            let text = format!("record {seq} does not follow the one before it; run meshmend audit verify");
+            Err(JournalError(text))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Visits records from a number on.

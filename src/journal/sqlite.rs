@@ -6,8 +6,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use ring::rand::{SecureRandom, SystemRandom};
-use ring::signature::Ed25519KeyPair;
-use rusqlite::{Connection, ErrorCode, Transaction, params};
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 
 use super::key;
 use super::rows::{self, Checkpoint, Sealed, seq_to_sql};
@@ -33,7 +33,7 @@ pub struct SqliteJournal {
     id: String,
     head: Head,
     key: Ed25519KeyPair,
-    last_checkpoint: (u64, Digest),
+    signed: Signed,
     /// Held as long as the journal is open, so that a second process refuses to start.
     _lock: File,
 }
@@ -74,25 +74,33 @@ impl SqliteJournal {
         };
         let key = key::open(path, options.key_file.as_deref())?;
         let head = rows::head(&db)?;
-        let last_checkpoint = last_checkpoint(&db)?;
-        Ok(Self { db, id, head, key, last_checkpoint, _lock: lock })
+        let signed = last_signed(&db)?;
+        Ok(Self { db, id, head, key, signed, _lock: lock })
     }
 
     fn write(
         &mut self,
+        expected: &Head,
         batch: &[Draft],
         snapshot: Option<&[u8]>,
-    ) -> Result<(Head, (u64, Digest)), AppendError> {
-        let mut head = self.head;
-        let mut last = self.last_checkpoint;
+    ) -> Result<(Head, Signed), AppendError> {
+        let mut last = self.signed;
         let id = self.id.clone();
-        let tx = self.db.transaction().map_err(|error| refused(&error))?;
+        let begin = TransactionBehavior::Immediate;
+        let tx = self.db.transaction_with_behavior(begin).map_err(|error| refused(&error))?;
+        // Read inside the transaction: another writer, or a commit whose success we never heard of.
+        let found = rows::head(&tx).map_err(|error| AppendError::NotDurable(error.0))?;
+        if found != *expected {
+            return Err(AppendError::Conflict { expected: *expected, found });
+        }
+        let mut head = found;
         for draft in batch {
             let sealed = rows::seal(&head, draft).map_err(AppendError::NotDurable)?;
             insert(&tx, &sealed, draft).map_err(|error| refused(&error))?;
             head = Head { seq: sealed.record.seq, hash: sealed.hash };
         }
-        if snapshot.is_some() || head.seq >= last.0 + CHECKPOINT_EVERY {
+        // The first commit of a run is signed, so that no journal is without a signature.
+        if snapshot.is_some() || !last.this_run || head.seq >= last.seq + CHECKPOINT_EVERY {
             let at = batch.last().map_or(jiff::Timestamp::UNIX_EPOCH, |draft| draft.event.at);
             let snapshot_digest = snapshot.map(Digest::of_bytes);
             let signed = Checkpoint {
@@ -100,10 +108,11 @@ impl SqliteJournal {
                 seq: head.seq,
                 head: head.hash,
                 at,
-                prev: last.1,
+                prev: last.digest,
                 snapshot: snapshot_digest,
             };
-            last = (head.seq, sign(&tx, &self.key, &signed).map_err(|error| refused(&error))?);
+            let digest = sign(&tx, &self.key, &signed).map_err(|error| refused(&error))?;
+            last = Signed { seq: head.seq, digest, this_run: true };
             if let Some(bytes) = snapshot {
                 keep(&tx, head.seq, bytes).map_err(|error| refused(&error))?;
             }
@@ -111,6 +120,36 @@ impl SqliteJournal {
         tx.commit().map_err(|error| refused(&error))?;
         Ok((head, last))
     }
+
+    /// Signs the head as it is now.
+    fn sign_head(&mut self, at: jiff::Timestamp) -> Result<(), rusqlite::Error> {
+        let (journal, prev, head) = (self.id.clone(), self.signed.digest, self.head);
+        let signed = Checkpoint { journal, seq: head.seq, head: head.hash, at, prev, snapshot: None };
+        let tx = self.db.transaction()?;
+        let digest = sign(&tx, &self.key, &signed)?;
+        tx.commit()?;
+        self.signed = Signed { seq: head.seq, digest, this_run: true };
+        Ok(())
+    }
+
+    /// After a failure nobody knows what the last commit left: it is read again.
+    fn look_again(&mut self) {
+        if let (Ok(head), Ok(signed)) = (rows::head(&self.db), last_signed(&self.db)) {
+            self.head = head;
+            self.signed = Signed { this_run: self.signed.this_run, ..signed };
+        }
+    }
+}
+
+/// The newest checkpoint.
+#[derive(Clone, Copy)]
+struct Signed {
+    /// Record it signs; 0 where there is none.
+    seq: u64,
+    /// Digest of its body, which the next one names.
+    digest: Digest,
+    /// Whether this process made it.
+    this_run: bool,
 }
 
 impl Journal for SqliteJournal {
@@ -128,11 +167,23 @@ impl Journal for SqliteJournal {
         batch: &[Draft],
         snapshot: Option<&[u8]>,
     ) -> Result<Head, AppendError> {
-        if *expected != self.head {
-            return Err(AppendError::Conflict { expected: *expected, found: self.head });
+        match self.write(expected, batch, snapshot) {
+            Ok((head, signed)) => {
+                (self.head, self.signed) = (head, signed);
+                Ok(head)
+            }
+            Err(error) => {
+                self.look_again();
+                Err(error)
+            }
         }
-        (self.head, self.last_checkpoint) = self.write(batch, snapshot)?;
-        Ok(self.head)
+    }
+
+    fn heartbeat(&mut self, at: jiff::Timestamp) -> Result<(), JournalError> {
+        if self.head.seq > 0 {
+            self.sign_head(at)?;
+        }
+        Ok(())
     }
 
     fn blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, JournalError> {
@@ -140,21 +191,17 @@ impl Journal for SqliteJournal {
     }
 
     fn snapshot(&self) -> Result<Option<(u64, Vec<u8>)>, JournalError> {
-        rows::snapshot(&self.db)
+        let public = UnparsedPublicKey::new(&ED25519, self.key.public_key().as_ref().to_vec());
+        rows::snapshot(&self.db, &|body, signature| public.verify(body, signature).is_ok())
     }
 
     fn read(&self, from: u64, visit: &mut dyn FnMut(Record) -> ControlFlow<()>) -> Result<(), JournalError> {
-        rows::read(&self.db, from, &mut |record, _| visit(record))
+        rows::read_chained(&self.db, from, visit)
     }
 
     fn close(mut self: Box<Self>, at: jiff::Timestamp) -> Result<(), JournalError> {
-        if self.last_checkpoint.0 < self.head.seq {
-            let head = self.head;
-            let (journal, prev) = (self.id.clone(), self.last_checkpoint.1);
-            let signed = Checkpoint { journal, seq: head.seq, head: head.hash, at, prev, snapshot: None };
-            let tx = self.db.transaction()?;
-            sign(&tx, &self.key, &signed)?;
-            tx.commit()?;
+        if self.signed.seq < self.head.seq {
+            self.sign_head(at)?;
         }
         self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         Ok(())
@@ -186,7 +233,7 @@ fn insert(tx: &Transaction<'_>, sealed: &Sealed, draft: &Draft) -> Result<(), ru
 fn sign(tx: &Transaction<'_>, key: &Ed25519KeyPair, signed: &Checkpoint) -> Result<Digest, rusqlite::Error> {
     let body = canonical(&serde_json::to_value(signed).unwrap_or_default());
     let signature = key.sign(&body);
-    tx.prepare_cached("INSERT OR REPLACE INTO checkpoints (seq, body, signature) VALUES (?1, ?2, ?3)")?
+    tx.prepare_cached("INSERT INTO checkpoints (seq, body, signature) VALUES (?1, ?2, ?3)")?
         .execute(params![seq_to_sql(signed.seq), body, signature.as_ref()])?;
     Ok(Digest::of_bytes(&body))
 }
@@ -198,12 +245,14 @@ fn keep(tx: &Transaction<'_>, seq: u64, bytes: &[u8]) -> Result<(), rusqlite::Er
     Ok(())
 }
 
-fn last_checkpoint(db: &Connection) -> Result<(u64, Digest), JournalError> {
-    let mut statement = db.prepare("SELECT seq, body FROM checkpoints ORDER BY seq DESC LIMIT 1")?;
+fn last_signed(db: &Connection) -> Result<Signed, JournalError> {
+    let mut statement = db.prepare("SELECT seq, body FROM checkpoints ORDER BY n DESC LIMIT 1")?;
     let mut rows = statement.query([])?;
-    let Some(row) = rows.next()? else { return Ok((0, Digest::ZERO)) };
+    let Some(row) = rows.next()? else {
+        return Ok(Signed { seq: 0, digest: Digest::ZERO, this_run: false });
+    };
     let (seq, body): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
-    Ok((rows::seq_of_sql(seq), Digest::of_bytes(&body)))
+    Ok(Signed { seq: rows::seq_of_sql(seq), digest: Digest::of_bytes(&body), this_run: false })
 }
 
 /// Whether a failed append left nothing behind, or nobody knows: after a failed fsync the kernel may have

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use ring::signature::{ED25519, UnparsedPublicKey};
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use serde::Serialize;
 
 use super::key;
@@ -12,7 +12,8 @@ use super::reader::Reader;
 use super::rows::{Checkpoint, seq_of_sql};
 use super::{Head, JournalError};
 use crate::model::digest::Digest;
-use crate::model::record::Record;
+use crate::model::event::EventKind;
+use crate::model::record::{FORMAT, Record};
 
 /// What a sound journal holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -23,6 +24,8 @@ pub struct Report {
     pub head: Head,
     /// Number of checkpoints.
     pub checkpoints: u64,
+    /// The last record that a checkpoint signs; those behind it only hang on the chain.
+    pub signed: u64,
     /// Whether their signatures were checked.
     pub signatures: Signatures,
 }
@@ -59,7 +62,13 @@ pub enum VerifyError {
 
 impl From<rusqlite::Error> for VerifyError {
     fn from(error: rusqlite::Error) -> Self {
-        broken(0, format!("the file is damaged: {error}"))
+        match error.sqlite_error_code() {
+            // A busy file, or one we may not read, says nothing about what it holds.
+            Some(code) if !matches!(code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                Self::Unreadable(error.into())
+            }
+            _ => broken(0, format!("the file is damaged: {error}")),
+        }
     }
 }
 
@@ -83,7 +92,7 @@ struct Seen {
 /// anchor could not be read.
 pub fn verify(path: &Path, key: Option<&Path>, anchor: Option<&Path>) -> Result<Report, VerifyError> {
     let reader = Reader::open(path)?;
-    let journal = reader.id()?;
+    let journal = identity(&reader.db)?;
     let beside = key::public_path(path);
     let public = match key {
         Some(path) => Some(key::public(path)?),
@@ -91,10 +100,14 @@ pub fn verify(path: &Path, key: Option<&Path>, anchor: Option<&Path>) -> Result<
         None => None,
     };
     let anchor = anchor.map(read_anchor).transpose()?;
-    let seen = records(&reader.db)?;
+    let seen = records(&reader.db, &journal)?;
     documents(&reader.db, &seen)?;
-    let checkpoints = checkpoints(&reader.db, &journal, &seen, public.as_deref())?;
+    let (checkpoints, signed) = checkpoints(&reader.db, &journal, &seen, public.as_deref())?;
     let head = seen.head.unwrap_or(Head::EMPTY);
+    if head.seq > 0 && checkpoints == 0 {
+        return Err(broken(1, "no checkpoint signs it: the first commit of every run is signed"));
+    }
+    index(&reader.db)?;
     if let Some(anchor) = anchor
         && anchor.seq > 0
         && seen.hashes.get(&anchor.seq) != Some(&anchor.hash)
@@ -105,7 +118,24 @@ pub fn verify(path: &Path, key: Option<&Path>, anchor: Option<&Path>) -> Result<
         Some(_) => Signatures::Checked,
         None => Signatures::NotChecked("no public key: give --key, or put it beside the journal".to_owned()),
     };
-    Ok(Report { records: head.seq, head, checkpoints, signatures })
+    Ok(Report { records: head.seq, head, checkpoints, signed, signatures })
+}
+
+/// The journal's id. Nothing else stands beside it that nobody would check.
+fn identity(db: &Connection) -> Result<String, VerifyError> {
+    let mut statement = db.prepare("SELECT key, value FROM meta")?;
+    let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+    let rows: Vec<(String, String)> = rows.collect::<Result<_, _>>()?;
+    match rows.as_slice() {
+        [(key, id)] if key == "id" => Ok(id.clone()),
+        _ => Err(broken(0, "the table meta holds something else than the journal's id")),
+    }
+}
+
+/// Whether the tables' indexes say what the tables say: documents are looked up by an index.
+fn index(db: &Connection) -> Result<(), VerifyError> {
+    let found: String = db.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+    if found == "ok" { Ok(()) } else { Err(broken(0, format!("the file is damaged: {found}"))) }
 }
 
 fn read_anchor(path: &Path) -> Result<Head, JournalError> {
@@ -117,7 +147,7 @@ fn read_anchor(path: &Path) -> Result<Head, JournalError> {
     serde_json::from_value(head).map_err(|error| failed(error.to_string()))
 }
 
-fn records(db: &Connection) -> Result<Seen, VerifyError> {
+fn records(db: &Connection, journal: &str) -> Result<Seen, VerifyError> {
     let mut seen = Seen::default();
     let mut head = Head::EMPTY;
     let mut statement =
@@ -138,8 +168,15 @@ fn records(db: &Connection) -> Result<Seen, VerifyError> {
         if Digest::from_slice(&hash) != Some(digest) {
             return Err(broken(seq, "its bytes do not fit its hash"));
         }
-        let record: Record = serde_json::from_slice(&body)
-            .map_err(|error| broken(seq, format!("its bytes are not a record: {error}")))?;
+        let record = parse(seq, &body)?;
+        if let EventKind::Started { journal: named, .. } = &record.event.kind
+            && named != journal
+        {
+            return Err(broken(
+                seq,
+                format!("it belongs to the journal {named}, this one is called {journal}"),
+            ));
+        }
         if record.prev != head.hash || Digest::from_slice(&prev) != Some(head.hash) {
             return Err(broken(seq, "it does not follow the record before it"));
         }
@@ -162,6 +199,19 @@ fn records(db: &Connection) -> Result<Seen, VerifyError> {
     }
     seen.head = Some(head);
     Ok(seen)
+}
+
+fn parse(seq: u64, body: &[u8]) -> Result<Record, VerifyError> {
+    let none = |error: serde_json::Error| broken(seq, format!("its bytes are not a record: {error}"));
+    let value: serde_json::Value = serde_json::from_slice(body).map_err(none)?;
+    let format = value.get("format").and_then(serde_json::Value::as_u64).unwrap_or(0);
+    if format > u64::from(FORMAT) {
+        let text = format!(
+            "record {seq} has format {format}, this version reads up to {FORMAT}: use a newer meshmend"
+        );
+        return Err(VerifyError::Unreadable(JournalError(text)));
+    }
+    serde_json::from_value(value).map_err(none)
 }
 
 fn documents(db: &Connection, seen: &Seen) -> Result<(), VerifyError> {
@@ -195,11 +245,11 @@ fn checkpoints(
     journal: &str,
     seen: &Seen,
     public: Option<&[u8]>,
-) -> Result<u64, VerifyError> {
-    let mut statement = db.prepare("SELECT seq, body, signature FROM checkpoints ORDER BY seq")?;
+) -> Result<(u64, u64), VerifyError> {
+    let mut statement = db.prepare("SELECT seq, body, signature FROM checkpoints ORDER BY n")?;
     let mut rows = statement.query([])?;
     let mut prev = Digest::ZERO;
-    let mut count = 0;
+    let (mut count, mut signed) = (0, 0);
     let mut snapshot: Option<(u64, Digest)> = None;
     while let Some(row) = rows.next()? {
         let seq = seq_of_sql(row.get::<_, i64>(0)?);
@@ -209,6 +259,7 @@ fn checkpoints(
         let fits = checkpoint.seq == seq
             && checkpoint.journal == journal
             && checkpoint.prev == prev
+            && seq >= signed
             && seen.hashes.get(&seq) == Some(&checkpoint.head);
         if !fits {
             return Err(broken(seq, "the checkpoint does not fit the chain"));
@@ -222,10 +273,10 @@ fn checkpoints(
             snapshot = Some((seq, digest));
         }
         prev = Digest::of_bytes(&body);
-        count += 1;
+        (count, signed) = (count + 1, seq);
     }
     snapshots(db, snapshot)?;
-    Ok(count)
+    Ok((count, signed))
 }
 
 /// The one snapshot that is kept must be the one that the newest checkpoint with a snapshot vouches for.

@@ -51,9 +51,10 @@ pub enum Change {
         inspection: u32,
         needs: Vec<String>,
         indicators: Vec<String>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        last_good: Option<LastGood>,
-        current_good: bool,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        uid: String,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        good: Vec<LastGood>,
         deadline: Timestamp,
     },
     /// The next inspection has to wait: an old permit may still be running.
@@ -147,6 +148,18 @@ pub struct Charge {
     pub playbook: String,
     /// Action's name.
     pub action: String,
+    /// Whether anything may have been written; only acts that were surely not made say no.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub wrote: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_yes(wrote: &bool) -> bool {
+    *wrote
 }
 
 impl Change {

@@ -45,6 +45,9 @@ pub enum Effect {
         sentence: String,
         /// The incident as it stands.
         incident: Box<Incident>,
+        /// The step of the plan that this is; `None` for news about the case.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<usize>,
     },
 }
 
@@ -62,11 +65,13 @@ pub struct Inspect {
     pub needs: Vec<String>,
     /// Indicators to read along.
     pub indicators: Vec<String>,
-    /// The newest good revision other than the current one, from our history.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_good: Option<LastGood>,
-    /// Whether the revision in force, as far as our history knows, is good.
-    pub current_good: bool,
+    /// Uid of the object that the good revisions belong to; empty where none are known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub uid: String,
+    /// The good revisions of our history, newest first. Which of them is in force is read from the object
+    /// itself: the watch may lag behind it, most of all behind our own writes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub good: Vec<LastGood>,
 }
 
 /// A step to do.

@@ -90,6 +90,9 @@ pub enum EventKind {
     Notified {
         /// For this incident.
         incident: IncidentId,
+        /// The step of the plan that it was; `None` for news about the case.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<usize>,
         /// What came of it.
         outcome: Outcome,
     },

@@ -196,6 +196,9 @@ pub struct Findings {
     pub indicators: BTreeMap<String, super::indicator::Probe>,
     /// How many there are.
     pub population: Population,
+    /// Labels of the subject, by which policies may select it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// The subject does not exist any more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gone: bool,

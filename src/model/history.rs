@@ -7,6 +7,9 @@ use super::digest::Digest;
 use super::facts::ManagedBy;
 use super::subject::Subject;
 
+/// The name under which we write, as managed fields carry it.
+pub const FIELD_MANAGER: &str = "meshmend";
+
 /// One revision of a routing object, by the hash of its `spec`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

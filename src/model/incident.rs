@@ -16,9 +16,22 @@ use super::subject::Subject;
 use super::verdict::{Check, Verdict};
 
 /// Short, ordered and unique between journals: `JOURNAL-NNNNN`, for instance `k3f9q2-00017`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct IncidentId(pub String);
+
+/// By age: the hundred thousandth has one digit more and comes after the one before it.
+impl Ord for IncidentId {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.len().cmp(&other.0.len()).then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for IncidentId {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl IncidentId {
     /// The id of the `number`th incident of a journal.

@@ -22,6 +22,9 @@ const ENFORCE: &str = include_str!("../../policies/examples/enforce.yaml");
 const ROLL_BACK: &str = include_str!("../../playbooks/roll-back-virtual-service.rhai");
 const NOTIFY_ONLY: &str = include_str!("../../playbooks/notify-only.rhai");
 
+/// The indicator without which nothing is known about routes.
+pub const ROUTE_ERRORS: &str = "traffic.route_error_rate";
+
 /// Texts by file name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RuleFiles {
@@ -122,6 +125,11 @@ impl Rules {
         let alerts = shipped(written.alerts, ALERTS);
         let indicators =
             indicators.map(|(file, node)| Catalogue::read(&file, &node, &mut notes)).unwrap_or_default();
+        if indicators.get(ROUTE_ERRORS).is_none() {
+            let text =
+                format!("the indicator {ROUTE_ERRORS} is missing: it proves revisions and finds bad routes");
+            notes.push(Note::error("indicators", 0, 0, text));
+        }
         let alerts = alerts.map(|(file, node)| AlertMap::read(&file, &node, &mut notes)).unwrap_or_default();
         let playbooks = Playbooks::compile(&files.playbooks, &indicators, &mut notes);
         let policies = Policies::new(written.policies, max_mode, &mut notes);

@@ -98,8 +98,11 @@ impl Share {
     }
 }
 
+/// The longest window, cooldown or expiry: the ledger remembers acts as long as this.
+const LONGEST_S: u64 = 7 * 86_400;
+
 /// How long a question stands where the policy does not say it.
-pub(super) const APPROVAL_EXPIRES_S: u64 = 900;
+pub const APPROVAL_EXPIRES_S: u64 = 900;
 
 impl Policy {
     /// Reads a policy; its mistakes become notes.
@@ -129,7 +132,7 @@ fn read(file: &str, root: &Node, faults: &mut Faults) -> Option<Policy> {
         mode: act_mode,
         max_mode,
         limits: fields.get("limits").map(|node| read_limits(&name, node, faults)).unwrap_or_default(),
-        cooldown_s: fields.get("cooldown").and_then(|node| node.seconds(faults)),
+        cooldown_s: fields.get("cooldown").and_then(|node| node.seconds_up_to(LONGEST_S, faults)),
         attempts: fields.get("attempts").and_then(|node| read_attempts(node, faults)),
         concurrent: fields.get("blastRadius").map(|node| read_blast_radius(node, faults)).unwrap_or_default(),
         approvals: fields.get("approvals").map(|node| read_approvals(node, faults)).unwrap_or_default(),
@@ -204,14 +207,8 @@ fn read_limits(policy: &str, node: &Node, faults: &mut Faults) -> Vec<Limit> {
             found
         });
         let acts = fields.need("acts", item, faults).and_then(|node| node.whole(0, faults));
-        let window_s = fields.need("window", item, faults).and_then(|node| {
-            let seconds = node.seconds(faults)?;
-            if seconds == 0 || seconds > 7 * 86_400 {
-                faults.add(node, "a window is between 1s and 7d");
-                return None;
-            }
-            Some(seconds)
-        });
+        let window_s =
+            fields.need("window", item, faults).and_then(|node| node.seconds_up_to(LONGEST_S, faults));
         if let (Some(per), Some(acts), Some(window_s)) = (per, acts, window_s) {
             limits.push(Limit { per, acts, window_s, policy: policy.to_owned() });
         }
@@ -222,7 +219,8 @@ fn read_limits(policy: &str, node: &Node, faults: &mut Faults) -> Vec<Limit> {
 fn read_attempts(node: &Node, faults: &mut Faults) -> Option<(u32, u64)> {
     let fields = node.fields(&["max", "refill"], &[], faults);
     let max = fields.need("max", node, faults).and_then(|node| node.whole(1, faults));
-    let refill = fields.need("refill", node, faults).and_then(|node| node.seconds(faults));
+    let refill = fields.need("refill", node, faults);
+    let refill = refill.and_then(|node| node.seconds_up_to(LONGEST_S, faults));
     Some((max?, refill?))
 }
 
@@ -255,7 +253,7 @@ fn read_approvals(node: &Node, faults: &mut Faults) -> Vec<(Vec<Glob>, u64)> {
         }
         let actions = actions.and_then(|node| node.texts(faults));
         let expires = match fields.get("expires") {
-            Some(node) => node.seconds(faults),
+            Some(node) => node.seconds_up_to(LONGEST_S, faults),
             None => Some(APPROVAL_EXPIRES_S),
         };
         if let (Some(actions), Some(expires)) = (actions, expires) {

@@ -13,11 +13,11 @@ use crate::model::verdict::Mode;
 pub struct Act<'a> {
     /// Playbook that proposes it.
     pub playbook: &'a str,
-    /// Names of its actions.
+    /// Names of its actions that write. What else a plan does is no reason to let it write.
     pub actions: Vec<&'a str>,
     /// What it writes to.
     pub target: &'a Subject,
-    /// Labels of the signal.
+    /// Labels of the target, read from the object: a sender does not choose the policy.
     pub labels: &'a BTreeMap<String, String>,
 }
 
@@ -108,6 +108,17 @@ impl Policies {
     /// The policies.
     pub fn iter(&self) -> impl Iterator<Item = &Policy> {
         self.all.iter()
+    }
+
+    /// The mode that some act may have at most: for people who want to know what to expect.
+    #[must_use]
+    pub fn highest_mode(&self) -> Mode {
+        let modes = self.all.iter().filter_map(|policy| {
+            let mode = policy.mode?;
+            Some(policy.max_mode.map_or(mode, |cap| mode.min(cap)))
+        });
+        let highest = modes.max().unwrap_or_default();
+        self.cap.map_or(highest, |cap| highest.min(cap))
     }
 
     /// What all of them together say: the most specific scope decides the mode, caps and limits of all
@@ -202,19 +213,20 @@ impl Scope {
         self.exclude.as_ref().is_some_and(|exclude| exclude.fits(act))
     }
 
-    /// How much the scope says about this act: the sum of the weights of the patterns that matched. A
-    /// namespace named in full outweighs any pattern.
-    fn specificity(&self, act: &Act<'_>) -> u32 {
+    /// How much the scope says about this act. Namespaces are compared first, then labels, kinds, playbooks
+    /// and actions, so that a namespace named in full outweighs everything that is said about others.
+    fn specificity(&self, act: &Act<'_>) -> [u32; 5] {
         let best = |globs: &Option<Vec<Glob>>, name: &str| {
             let fitting = globs.iter().flatten().filter(|glob| glob.matches(name));
             fitting.map(|glob| glob.weight() + 1).max().unwrap_or(0)
         };
         let actions = act.actions.iter().map(|name| best(&self.actions, name)).max().unwrap_or(0);
-        let labels = u32::try_from(self.labels.len()).unwrap_or(0) * 1_000;
-        best(&self.namespaces, act.target.scope_namespace())
-            + best(&self.kinds, &act.target.kind)
-            + best(&self.playbooks, act.playbook)
-            + actions
-            + labels
+        [
+            best(&self.namespaces, act.target.scope_namespace()),
+            u32::try_from(self.labels.len()).unwrap_or(u32::MAX),
+            best(&self.kinds, &act.target.kind),
+            best(&self.playbooks, act.playbook),
+            actions,
+        ]
     }
 }

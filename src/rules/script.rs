@@ -2,17 +2,27 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use rhai::packages::{ArithmeticPackage, BasicArrayPackage, BasicMapPackage, BasicMathPackage};
-use rhai::packages::{BasicStringPackage, LogicPackage, MoreStringPackage, Package};
+use rhai::packages::{
+    ArithmeticPackage, BasicArrayPackage, BasicIteratorPackage, BasicMapPackage, BasicMathPackage,
+    BasicStringPackage, LogicPackage, MoreStringPackage, Package,
+};
 use rhai::{AST, CallFnOptions, Dynamic, Engine, EvalAltResult, FuncArgs, Position, Scope};
 
 use super::constructors;
 
 /// Operations per call: about 5 ms. A count and not a clock, or a replay would differ.
 const MAX_OPERATIONS: u64 = 200_000;
-/// Call depth: with the expression depths below, the deepest script stays far below the driver's stack of
-/// 16 MiB; a stack that overflows would abort the process.
+/// Call depth: with the expression depths below, the deepest script stays far below [`STACK`].
 const MAX_CALL_LEVELS: usize = 16;
+
+/// Elements of arrays and entries of maps, nested ones included: the tests of a playbook with a dozen
+/// routes in them fit, and what is nested this deep can still be dropped on [`STACK`].
+const MAX_ARRAY: usize = 1_000;
+const MAX_MAP: usize = 2_000;
+
+/// The stack that scripts need. A stack that overflows aborts the process, so every thread that runs them
+/// has one of this size.
+pub const STACK: usize = 16 << 20;
 
 /// An engine with every limit set. It has no package that sleeps, prints, reads files or asks for time.
 pub(super) fn engine() -> Engine {
@@ -23,13 +33,14 @@ pub(super) fn engine() -> Engine {
     BasicStringPackage::new().register_into_engine(&mut engine);
     MoreStringPackage::new().register_into_engine(&mut engine);
     BasicArrayPackage::new().register_into_engine(&mut engine);
+    BasicIteratorPackage::new().register_into_engine(&mut engine);
     BasicMapPackage::new().register_into_engine(&mut engine);
     engine.set_max_operations(MAX_OPERATIONS);
     engine.set_max_call_levels(MAX_CALL_LEVELS);
     engine.set_max_expr_depths(64, 32);
     engine.set_max_string_size(64 * 1024);
-    engine.set_max_array_size(10_000);
-    engine.set_max_map_size(2_000);
+    engine.set_max_array_size(MAX_ARRAY);
+    engine.set_max_map_size(MAX_MAP);
     engine.set_max_variables(256);
     engine.set_max_functions(256);
     engine.set_max_modules(0);
@@ -100,4 +111,88 @@ fn explain(error: &EvalAltResult) -> ScriptError {
         bare.truncate(at);
     }
     ScriptError::new(error.position(), bare)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a script runs to its end, on the stack that scripts have.
+    fn run(body: &str) -> Result<(), ScriptError> {
+        let text = format!("fn f() {{ {body} }}\nfn deeper(n) {{ deeper(n + 1) }}\n");
+        let work = move || {
+            let engine = engine();
+            let ast = compile(&engine, &text)?;
+            call(&engine, &ast, "f", None, ()).map(|_| ())
+        };
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn(work);
+        thread.expect("a thread can be started").join().expect("a script does not panic")
+    }
+
+    // Mutation: leaving any `set_max_...` or `disable_symbol` out of `engine()`.
+    #[test]
+    fn every_way_to_run_away_ends_in_an_error() {
+        for body in [
+            "loop { }",
+            "while true { let x = 1; }",
+            "deeper(0)",
+            "let f = |n| 1; loop { f.call(1); }",
+            "let s = \"x\"; loop { s += s; }",
+            "let s = \"\"; s.pad(2000000000, 'x'); s",
+            "let a = []; loop { a.push(a); }",
+            "let a = []; a.pad(2000000000, 0); a",
+            "let a = [1]; loop { a += a; }",
+            "let a = []; loop { a = [a]; }",
+            "let m = #{}; loop { m = #{ m: m }; }",
+            "let m = #{}; let i = 0; loop { m[`${i}`] = i; i += 1; }",
+            "let s = \"a,\"; loop { s.replace(\",\", \",,,,,,,,\"); }",
+            "range(0, 1000000000).map(|x| x)",
+            "(0..1000000000).map(|x| x)",
+            "for i in 0..100000000 { let x = i; }",
+        ] {
+            assert!(run(body).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn nothing_of_the_outside_can_be_named() {
+        for body in [
+            "eval(\"1\")",
+            "sleep(1)",
+            "sleep(0.1)",
+            "Fn(\"sleep\").call(1)",
+            "timestamp()",
+            "import \"x\" as y; 1",
+            "rand()",
+            "blob(3000000000)",
+            "open_file(\"x\")",
+            "undeclared",
+            "let m = #{}; m.missing",
+        ] {
+            assert!(run(body).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_before_it_runs() {
+        let nested = format!("{}1{}", "(".repeat(5_000), ")".repeat(5_000));
+        assert!(run(&nested).is_err());
+        let lists = format!("{}{}", "[".repeat(5_000), "]".repeat(5_000));
+        assert!(run(&lists).is_err());
+        // The deepest that is allowed runs on the small stack of a test thread.
+        let inner = format!("{}deeper2(n - 1){}", "(1 + ".repeat(9), ")".repeat(9));
+        let engine = engine();
+        let text =
+            format!("fn deeper2(n) {{ if n == 0 {{ 0 }} else {{ {inner} }} }} fn f() {{ deeper2(14) }}");
+        let ast = compile(&engine, &text).unwrap();
+        assert!(call(&engine, &ast, "f", None, ()).is_ok());
+    }
+
+    #[test]
+    fn errors_name_their_place() {
+        let engine = engine();
+        let ast = compile(&engine, "fn f() {\n  let x = 1;\n  x.nothing()\n}\n").unwrap();
+        let error = call(&engine, &ast, "f", None, ()).unwrap_err();
+        assert_eq!(error.line, 3, "{error:?}");
+    }
 }

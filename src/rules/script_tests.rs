@@ -4,7 +4,7 @@ use rhai::serde::from_dynamic;
 use rhai::{Array, Dynamic, Map};
 
 use super::constructors::On;
-use super::playbook::{Answer, Playbook};
+use super::playbook::{Answer, Need, Playbook};
 use super::script::call;
 use crate::model::facts::Facts;
 use crate::model::signal::Signal;
@@ -33,8 +33,54 @@ impl Playbook {
             Err(error) => return failed(self.place(&error)),
         };
         match tests.try_cast::<Array>().filter(|tests| !tests.is_empty()) {
-            Some(tests) => tests.into_iter().map(|test| self.run(test)).collect(),
+            Some(tests) => {
+                let own = tests.iter().cloned().map(|test| self.run(test));
+                own.chain(self.without_facts(&tests)).collect()
+            }
             None => failed("tests() must return a list of maps, not empty".to_owned()),
+        }
+    }
+
+    /// The tests each playbook gets for free: with a fact missing that it needs, it is refused before the
+    /// script is asked; with one missing that it marked as optional, the script still finds an answer.
+    fn without_facts(&self, tests: &Array) -> Vec<TestResult> {
+        let whole = tests.iter().find_map(|test| {
+            let facts = test.read_lock::<Map>()?.get("facts").cloned()?;
+            from_dynamic::<Facts>(&facts).ok().filter(|facts| self.unknown(facts).is_none())
+        });
+        let Some(whole) = whole.filter(|_| !self.needs.is_empty()) else { return Vec::new() };
+        let without = |need: &Need| {
+            let mut facts = whole.clone();
+            match need.fact.as_str() {
+                "route" => facts.route = None,
+                _ => facts.traffic = None,
+            }
+            let (name, passed) = if need.optional {
+                let facts = rhai::serde::to_dynamic(&facts).unwrap_or(Dynamic::UNIT);
+                let this = this(&Self::any_signal(), Map::new());
+                let answer = self.answer(this, facts);
+                (format!("does without {}", need.fact), !matches!(answer, Answer::Failed(_)))
+            } else {
+                let refused = self.unknown(&facts).is_some_and(|unknown| unknown.fact == need.fact);
+                (format!("refused without {}", need.fact), refused)
+            };
+            let detail = if passed { String::new() } else { format!("{} was not missed", need.fact) };
+            TestResult { name, passed, detail }
+        };
+        self.needs.iter().map(without).collect()
+    }
+
+    fn any_signal() -> Signal {
+        Signal {
+            symptom: "custom.alert".parse().unwrap_or_else(|_| unreachable!("it is a symptom")),
+            subject: crate::model::subject::Subject::of_namespace("shop"),
+            state: crate::model::signal::SignalState::Firing,
+            severity: crate::model::signal::Severity::Warning,
+            value: None,
+            labels: std::collections::BTreeMap::new(),
+            at: jiff::Timestamp::UNIX_EPOCH,
+            source: String::new(),
+            alert: None,
         }
     }
 

@@ -84,8 +84,10 @@ impl Prometheus {
     /// # Errors
     /// The address or the CA file is wrong.
     pub fn connect(address: &Address, clock: Clock) -> anyhow::Result<Self> {
-        let mut builder =
-            reqwest::Client::builder().timeout(TIME_LIMIT).redirect(reqwest::redirect::Policy::none());
+        let mut builder = reqwest::Client::builder()
+            .timeout(TIME_LIMIT)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy();
         if let Some(path) = &address.ca_file {
             let pem =
                 std::fs::read(path).with_context(|| format!("cannot read caFile {}", path.display()))?;
@@ -149,7 +151,7 @@ impl Prometheus {
         let answer =
             answer.map_err(|_| format!("Prometheus did not answer within {} s", TIME_LIMIT.as_secs()))??;
         let status = answer.status();
-        read(answer.body(), self.clock.now()).map_err(|why| {
+        read(answer.body(), self.clock.elsewhere()).map_err(|why| {
             if status.is_success() {
                 format!("Prometheus: {why}")
             } else {

@@ -1,5 +1,11 @@
-//! The agent as a whole: its engine and driver in a simulated world.
+//! Tests of the agent that need nothing but Rust: its engine in a made-up world, the whole of it on the
+//! simulated cluster, its journals, its binary.
 
+mod api;
+mod binary;
 mod counts;
+mod healing;
+mod journal;
 mod properties;
+mod stage;
 mod world;

@@ -76,6 +76,8 @@ struct Act {
     key: IncidentKey,
     target: Subject,
     playbook: String,
+    /// Whether anything may have been written: an act that surely was not made gives nothing to rest from.
+    wrote: bool,
 }
 
 /// Counts acts as a person with pen and paper would, from what was launched.
@@ -94,6 +96,7 @@ impl Budgets {
     fn check(&mut self, world: &World, turn: &Turn) -> Checked {
         for logged in records(world, turn) {
             self.listen(world, logged);
+            self.strike(world, logged);
         }
         for (execute, case) in acts(world, turn) {
             let act = Act {
@@ -101,12 +104,28 @@ impl Budgets {
                 key: case.key.clone(),
                 target: execute.action.target().expect("a write has a target").clone(),
                 playbook: case.plan.as_ref().expect("an act has a plan").playbook.clone(),
+                wrote: true,
             };
             self.within_limits(&act, world.bounds())?;
             self.within_attempts(&act, world.bounds())?;
             self.acts.push(act);
         }
         Ok(())
+    }
+
+    /// Strikes out what turned out to have written nothing.
+    fn strike(&mut self, world: &World, logged: &Logged) {
+        for change in &logged.changes {
+            let Change::StepEnded { incident, step: 0, direction: Direction::Forward, outcome } = change
+            else {
+                continue;
+            };
+            let nothing = matches!(outcome, Outcome::Stale { .. } | Outcome::Failed { .. });
+            let key = world.state.incidents.get(incident).map(|case| &case.key);
+            if let Some(act) = self.acts.iter_mut().rev().find(|act| nothing && Some(&act.key) == key) {
+                act.wrote = false;
+            }
+        }
     }
 
     fn within_limits(&self, act: &Act, bounds: &Bounds) -> Checked {
@@ -121,7 +140,7 @@ impl Budgets {
             let count = recent.filter(same).count() + 1;
             prop_assert!(count <= *limit, "{count} acts per {per} within {window} s, {limit} are allowed");
         }
-        let last = self.acts.iter().rev().find(|old| old.target == act.target);
+        let last = self.acts.iter().rev().find(|old| old.target == act.target && old.wrote);
         let rested = last.is_none_or(|last| act.at.duration_since(last.at) >= seconds(bounds.cooldown_s));
         prop_assert!(rested, "the target {} did not rest", act.target);
         Ok(())

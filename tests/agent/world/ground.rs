@@ -137,8 +137,9 @@ impl Ground {
                 let reading = reading(indicator, tape.weighted(&weights), now);
                 EventKind::Probed { incident: incident.clone(), probe: *probe, reading }
             }
-            Effect::Notify { incident, .. } => EventKind::Notified {
+            Effect::Notify { incident, step, .. } => EventKind::Notified {
                 incident: incident.id.clone(),
+                step: *step,
                 outcome: [
                     Outcome::Done { detail: "sent".to_owned() },
                     Outcome::Failed { why: "the webhook answered 500".to_owned() },
@@ -225,8 +226,8 @@ fn host(route: &Subject) -> String {
 
 fn route_facts(truth: &Truth, inspect: &Inspect, now: Timestamp) -> RouteFacts {
     let subject = &inspect.subject;
-    let good = inspect.last_good.as_ref();
-    let last_good = good.filter(|good| good.spec_hash != truth.spec).map(|good| LastGoodFacts {
+    let good = || inspect.good.iter().filter(|_| inspect.uid == truth.uid);
+    let last_good = good().find(|good| good.spec_hash != truth.spec).map(|good| LastGoodFacts {
         spec_hash: good.spec_hash,
         age_s: u64::try_from(now.duration_since(good.at).as_secs()).unwrap_or(0),
         manager: good.manager.clone(),
@@ -255,7 +256,7 @@ fn route_facts(truth: &Truth, inspect: &Inspect, now: Timestamp) -> RouteFacts {
         wildcard: false,
         shadowed_by: Vec::new(),
         last_good,
-        current_good: inspect.current_good || good.is_some_and(|good| good.spec_hash == truth.spec),
+        current_good: good().any(|good| good.spec_hash == truth.spec),
     }
 }
 

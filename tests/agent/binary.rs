@@ -1,0 +1,221 @@
+//! The binary as people use it: exit codes, messages, tables, JSON.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// Runs the binary away from the home of whoever runs the tests.
+fn meshmend(folder: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meshmend"));
+    command.args(args).current_dir(folder).env_clear().env("HOME", folder);
+    command.output().expect("the binary can be started")
+}
+
+/// Exit code, standard output, standard error.
+fn ran(folder: &Path, args: &[&str]) -> (i32, String, String) {
+    let output = meshmend(folder, args);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary folder can be made")
+}
+
+fn demo(folder: &Path) -> Value {
+    let (code, out, err) = ran(folder, &["demo", "--fast", "--seed", "7", "-o", "json", "--keep", "out"]);
+    assert_eq!(code, 0, "{err}");
+    serde_json::from_str(&out).expect("a JSON summary")
+}
+
+#[test]
+fn the_demo_leaves_a_journal_that_can_be_verified_replayed_and_explained() {
+    let dir = folder();
+    let summary = demo(dir.path());
+    assert_eq!(summary["faults"][0]["outcome"], "recovered");
+    let journal = "out/journal.db";
+    let (code, out, _) = ran(dir.path(), &["audit", "verify", "--journal", journal]);
+    assert_eq!(code, 0);
+    assert!(out.contains(&format!("{} records, chain unbroken", summary["records"])), "{out}");
+    assert_eq!(ran(dir.path(), &["replay", "--journal", journal]).0, 0);
+    let id = summary["faults"][0]["incident"].as_str().expect("an id");
+    let (code, out, _) = ran(dir.path(), &["explain", id, "--journal", journal]);
+    assert_eq!(code, 0);
+    for word in ["heard", "found", "not used", "plan ", "gate ", "verdict", "did ", "measured", "resolved"] {
+        assert!(out.contains(word), "{word:?} is missing in:\n{out}");
+    }
+    let (code, _, err) = ran(dir.path(), &["explain", "nobody-00001", "--journal", journal]);
+    assert_eq!(code, 1);
+    assert!(err.contains("meshmend audit show"), "{err}");
+    // A second run does not write over the first.
+    let (code, _, err) = ran(dir.path(), &["demo", "--fast", "--keep", "out"]);
+    assert_eq!(code, 64);
+    assert!(err.contains("another folder"), "{err}");
+}
+
+#[test]
+fn a_broken_journal_is_a_finding_with_its_record() {
+    let dir = folder();
+    demo(dir.path());
+    let db = rusqlite::Connection::open(dir.path().join("out/journal.db")).unwrap();
+    db.execute("UPDATE records SET body = replace(body, 'cart', 'card') WHERE seq = 12", []).unwrap();
+    drop(db);
+    let (code, out, _) = ran(dir.path(), &["audit", "verify", "--journal", "out/journal.db"]);
+    assert_eq!(code, 2);
+    assert!(out.contains("record 12"), "{out}");
+    let (code, out, _) = ran(dir.path(), &["audit", "verify", "--journal", "out/journal.db", "-o", "json"]);
+    assert_eq!(code, 2);
+    assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["broken"]["seq"], 12);
+}
+
+#[test]
+fn a_replay_with_another_policy_is_a_finding() {
+    let dir = folder();
+    demo(dir.path());
+    fs::create_dir(dir.path().join("policies")).unwrap();
+    let policy =
+        "apiVersion: meshmend.dev/v1alpha1\nkind: Policy\nmetadata: { name: x }\nspec: { mode: observe }\n";
+    fs::write(dir.path().join("policies/x.yaml"), policy).unwrap();
+    let args = ["replay", "--journal", "out/journal.db", "--policies", "policies"];
+    let (code, out, _) = ran(dir.path(), &args);
+    assert_eq!(code, 2, "{out}");
+    assert!(out.contains("1 decisions differ"), "{out}");
+}
+
+#[test]
+fn every_listing_speaks_json_as_documented() {
+    let dir = folder();
+    demo(dir.path());
+    let (code, out, _) = ran(dir.path(), &["audit", "show", "--journal", "out/journal.db", "-o", "json"]);
+    assert_eq!(code, 0);
+    for line in out.lines() {
+        let record: Value = serde_json::from_str(line).expect("one record a line");
+        let keys: Vec<&str> = record.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(keys, ["at", "changes", "event", "hash", "incident", "kind", "prev", "seq"]);
+    }
+    for args in [
+        &["playbook", "check", "-o", "json"][..],
+        &["playbook", "test", "-o", "json"],
+        &["policy", "check", "-o", "json"],
+        &["config", "show", "-o", "json"],
+        &["replay", "--journal", "out/journal.db", "-o", "json"],
+        &["explain", "d7-00001", "--journal", "out/journal.db", "-o", "json"],
+    ] {
+        let (code, out, err) = ran(dir.path(), args);
+        assert_eq!(code, 0, "{args:?}: {err}");
+        assert!(serde_json::from_str::<Value>(&out).is_ok(), "{args:?}: {out}");
+    }
+}
+
+#[test]
+fn what_people_read_fits_80_columns_and_has_no_colour_off_a_terminal() {
+    let dir = folder();
+    demo(dir.path());
+    for args in [
+        &["demo", "--fast"][..],
+        &["audit", "show", "--journal", "out/journal.db"],
+        &["playbook", "check"],
+        &["playbook", "test"],
+        &["config", "show"],
+        &["--help"],
+        &["demo", "--help"],
+        &["run", "--help"],
+        &["explain", "d7-00001", "--journal", "out/journal.db"],
+    ] {
+        let (code, out, err) = ran(dir.path(), args);
+        assert_eq!(code, 0, "{args:?}: {err}");
+        assert!(!out.contains('\u{1b}'), "{args:?} colours what is no terminal");
+        let explains = args[0] == "explain";
+        let wide: Vec<&str> = out.lines().filter(|line| line.chars().count() > 80 && !explains).collect();
+        assert!(wide.is_empty(), "{args:?}: {wide:#?}");
+    }
+}
+
+#[test]
+fn the_shipped_playbooks_pass_their_own_tests() {
+    let dir = folder();
+    let (code, out, _) = ran(dir.path(), &["playbook", "test"]);
+    assert_eq!(code, 0, "{out}");
+    assert!(out.contains("0 failed"), "{out}");
+    assert!(out.matches("roll-back-virtual-service").count() >= 12, "each refusal has its test:\n{out}");
+}
+
+#[test]
+fn mistakes_in_rules_are_told_all_at_once_with_file_and_line() {
+    let dir = folder();
+    let rules = dir.path().join("rules");
+    fs::create_dir(&rules).unwrap();
+    let policy = "apiVersion: meshmend.dev/v1alpha1\nkind: Policy\nmetadata: { name: x }\nspec:\n  mode: yolo\n  \
+                  scope: { namespaces: [] }\n  windows: []\n  limits: [ { per: target, acts: 2, window: 60 } ]\n";
+    fs::write(rules.join("x.yaml"), policy).unwrap();
+    fs::write(rules.join("y.yaml"), "a: [1\n").unwrap();
+    let (code, out, _) = ran(dir.path(), &["policy", "check", "rules"]);
+    assert_eq!(code, 2);
+    for place in ["x.yaml:5:", "x.yaml:6:", "x.yaml:7:", "x.yaml:8:", "y.yaml:"] {
+        assert!(out.contains(place), "{place} is missing in:\n{out}");
+    }
+    fs::write(
+        rules.join("a.rhai"),
+        "//! A\nfn about() { #{ on: [symptom(\"traffic.route_errors\")] } }\nfn plan(f) { [\n",
+    )
+    .unwrap();
+    fs::write(rules.join("b.rhai"), "//! B\n\nfn about() { #{ on: [], colour: 1 } }\nfn plan(f) { [] }\n")
+        .unwrap();
+    let (code, out, _) = ran(dir.path(), &["playbook", "check", "rules"]);
+    assert_eq!(code, 2);
+    assert!(out.contains("a.rhai:") && out.contains("b.rhai:3:") && out.contains("colour"), "{out}");
+}
+
+#[test]
+fn bad_usage_and_bad_configuration_exit_with_64_and_say_what_to_do() {
+    let dir = folder();
+    let config = "apiVersion: meshmend.dev/v1alpha1\nkind: Config\njournal: { sqlite: { path: j.db } }\n\
+                  sorces: {}\nlisten: { api: here }\n";
+    fs::write(dir.path().join("m.yaml"), config).unwrap();
+    fs::write(dir.path().join("k.yaml"), "not: [a kubeconfig").unwrap();
+    for (args, code, words) in [
+        (&["run", "--config", "m.yaml"][..], 64, &["m.yaml:4:", "sorces", "m.yaml:5:"][..]),
+        (&["run", "--config", "nowhere.yaml"], 64, &["nowhere.yaml", "cannot be read"]),
+        (&["run", "--kubeconfig", "k.yaml"], 64, &["k.yaml"]),
+        (&["run", "--kubeconfig", "nowhere"], 64, &["nowhere"]),
+        (&["run"], 64, &["--kubeconfig"]),
+        (&["demo", "--speed"], 64, &["--speed"]),
+        (&["playbook", "check", "nowhere"], 64, &["not a folder"]),
+        (&["audit", "verify", "--journal", "nowhere.db"], 1, &["no journal"]),
+        (&["replay", "--journal", "m.yaml"], 1, &["no journal of meshmend"]),
+        (&["incidents"], 64, &["--server"]),
+        (
+            &["approve", "x-00001", "--server", "http://127.0.0.1:1", "--token-file", "m.yaml"],
+            64,
+            &["--plan"],
+        ),
+        (&["incidents", "--server", "http://127.0.0.1:1", "--token-file", "m.yaml"], 1, &["is it running"]),
+    ] {
+        let (found, out, err) = ran(dir.path(), args);
+        assert_eq!(found, code, "{args:?}: {out}{err}");
+        for word in words {
+            assert!(err.contains(word), "{args:?}: {word:?} is missing in:\n{err}");
+        }
+    }
+    assert_eq!(ran(dir.path(), &["--version"]).0, 0);
+    assert_eq!(ran(dir.path(), &["completions", "bash"]).0, 0);
+}
+
+// Mutation: taking a commit that failed for one that was made.
+#[test]
+fn a_full_disk_stops_the_work_and_says_so() {
+    let dir = folder();
+    // The limit of the shell makes every write beyond it fail, as a full disk does.
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 400; exec {:?} demo --fast --keep out",
+        env!("CARGO_BIN_EXE_meshmend")
+    );
+    let output = Command::new("sh").args(["-c", &script]).current_dir(dir.path()).output().unwrap();
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    assert!(err.contains("journal not written"), "{err}");
+    let (code, out, _) = ran(dir.path(), &["audit", "verify", "--journal", "out/journal.db"]);
+    assert_eq!(code, 0, "what was durable before is whole: {out}");
+}

@@ -1,0 +1,276 @@
+//! One control plane for the run: etcd and kube-apiserver as plain processes on loopback, with Istio's CRDs
+//! and the rights of `deploy/rbac.yaml`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use serde_json::{Value, json};
+
+use crate::certificates::Certificates;
+use crate::process::{Piped, free_port};
+use crate::wait::until;
+
+/// How long a component may take until it is ready; on an idle machine it is 1 to 3 s.
+const READY: Duration = Duration::from_secs(90);
+/// The file of the repository that the README points to.
+const RBAC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/rbac.yaml");
+/// The account of that file.
+pub(crate) const ACCOUNT: &str = "system:serviceaccount:meshmend:meshmend";
+
+/// What is written down about requests: those of the agent, each with verb, object and answer.
+const AUDIT: &str = "apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - { level: Metadata, userGroups: ['system:serviceaccounts:meshmend'] }
+  - { level: None }
+";
+
+/// The running control plane.
+pub(crate) struct ControlPlane {
+    binary: PathBuf,
+    /// Folder of everything the run writes.
+    pub(crate) folder: PathBuf,
+    certificates: Certificates,
+    etcd_url: String,
+    /// Address of the API server.
+    pub(crate) url: String,
+    /// In the order in which they were started.
+    processes: Mutex<Vec<Piped>>,
+}
+
+impl ControlPlane {
+    /// Starts it from the folder that `tests/control_plane/build.sh` made.
+    pub(crate) fn start(built: &Path) -> anyhow::Result<Self> {
+        let binary = built.join("control_plane");
+        let crds = built.join("istio-crds.yaml");
+        for file in [&binary, &crds] {
+            anyhow::ensure!(
+                file.is_file(),
+                "MESHMEND_TEST_CONTROL_PLANE names {}, which holds no {}; use the folder that \
+                 tests/control_plane/build.sh prints",
+                built.display(),
+                file.file_name().unwrap_or_default().to_string_lossy()
+            );
+        }
+        let folder = tempfile::Builder::new().prefix("meshmend-cluster-").tempdir()?.keep();
+        let certificates = Certificates::make(&folder.join("certificates"))?;
+        std::fs::write(folder.join("audit.yaml"), AUDIT)?;
+        let etcd_url = format!("http://127.0.0.1:{}", free_port()?);
+        let mut plane =
+            Self { binary, folder, certificates, etcd_url, url: String::new(), processes: Mutex::default() };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        match runtime.block_on(plane.bring_up(&crds)) {
+            Ok(()) => Ok(plane),
+            Err(error) => {
+                plane.stop();
+                Err(error.context(crate::process::logs(&plane.folder)))
+            }
+        }
+    }
+
+    async fn bring_up(&mut self, crds: &Path) -> anyhow::Result<()> {
+        self.start_etcd().await?;
+        self.url = self.start_api_server("kube-apiserver").await?;
+        let client = self.admin().await?;
+        let text = std::fs::read_to_string(crds)?;
+        let mut names = Vec::new();
+        for document in serde_saphyr::from_multiple::<Value>(&text)? {
+            names.push(apply(&client, document).await?);
+        }
+        let known: Api<CustomResourceDefinition> = Api::all(client.clone());
+        for name in names {
+            until("a CRD is established", READY, async || {
+                let status = known.get(&name).await?.status.unwrap_or_default();
+                let conditions = status.conditions.unwrap_or_default();
+                let there = conditions.iter().any(|c| c.type_ == "Established" && c.status == "True");
+                Ok(there.then_some(()))
+            })
+            .await?;
+        }
+        for document in serde_saphyr::from_multiple::<Value>(&std::fs::read_to_string(RBAC)?)? {
+            apply(&client, document).await?;
+        }
+        self.bind_the_observer(&client).await
+    }
+
+    /// A second account that may look, and nothing more.
+    async fn bind_the_observer(&self, client: &kube::Client) -> anyhow::Result<()> {
+        for name in ["observer", "nobody"] {
+            let account = json!({
+                "apiVersion": "v1", "kind": "ServiceAccount",
+                "metadata": { "name": name, "namespace": "meshmend" },
+            });
+            apply(client, account).await?;
+        }
+        let binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+            "metadata": { "name": "observer" },
+            "roleRef": {
+                "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "meshmend-observe",
+            },
+            "subjects": [{ "kind": "ServiceAccount", "name": "observer", "namespace": "meshmend" }],
+        });
+        apply(client, binding).await.map(|_| ())
+    }
+
+    async fn start_etcd(&self) -> anyhow::Result<()> {
+        let data = self.folder.join("etcd");
+        let mut command = Command::new(&self.binary);
+        command
+            .args([
+                "etcd",
+                "--client",
+                &self.etcd_url,
+                "--peer",
+                &format!("http://127.0.0.1:{}", free_port()?),
+            ])
+            .arg("--data-dir")
+            .arg(&data);
+        self.keep(Piped::start("etcd", &mut command, &self.folder.join("etcd.log"))?);
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
+        let health = format!("{}/health", self.etcd_url);
+        until("etcd is healthy", READY, async || {
+            self.alive()?;
+            let answer = http.get(&health).send().await;
+            Ok(answer.is_ok_and(|answer| answer.status().is_success()).then_some(()))
+        })
+        .await
+    }
+
+    /// Starts an API server on the same etcd and waits until it is ready; the answer is its address. A
+    /// second one knows only what happened since its own start.
+    pub(crate) async fn start_api_server(&self, name: &'static str) -> anyhow::Result<String> {
+        let port = free_port()?;
+        let files = &self.certificates;
+        let file = |flag: &str, path: &Path| format!("--{flag}={}", path.display());
+        let mut command = Command::new(&self.binary);
+        command
+            .args(["kube-apiserver", "--bind-address=127.0.0.1", "--advertise-address=10.244.0.1"])
+            .args(["--endpoint-reconciler-type=none", "--authorization-mode=Node,RBAC", "--profiling=false"])
+            .args(["--service-cluster-ip-range=10.96.0.0/16", "--allow-privileged=true"])
+            // No controller runs that would make the default accounts that pods are given otherwise.
+            .arg("--disable-admission-plugins=ServiceAccount")
+            .arg("--service-account-issuer=https://kubernetes.default.svc.cluster.local")
+            .arg(format!("--etcd-servers={}", self.etcd_url))
+            .arg(format!("--secure-port={port}"))
+            .arg(file("cert-dir", &self.folder.join("certificates")))
+            .arg(file("tls-cert-file", &files.server.0))
+            .arg(file("tls-private-key-file", &files.server.1))
+            .arg(file("client-ca-file", &files.ca))
+            .arg(file("service-account-key-file", &files.accounts.0))
+            .arg(file("service-account-signing-key-file", &files.accounts.1))
+            .arg(file("audit-policy-file", &self.folder.join("audit.yaml")))
+            .arg(file("audit-log-path", &self.folder.join(format!("{name}-audit.jsonl"))));
+        let log = self.folder.join(format!("{name}.log"));
+        self.keep(Piped::start(name, &mut command, &log)?);
+        let url = format!("https://127.0.0.1:{port}");
+        let client = self.admin_at(&url).await?;
+        until("the API server is ready", READY, async || {
+            self.alive()?;
+            let request = http::Request::get("/readyz").body(Vec::new())?;
+            Ok(client.request_text(request).await.is_ok().then_some(()))
+        })
+        .await?;
+        Ok(url)
+    }
+
+    fn keep(&self, process: Piped) {
+        self.processes.lock().unwrap_or_else(PoisonError::into_inner).push(process);
+    }
+
+    fn alive(&self) -> anyhow::Result<()> {
+        self.processes.lock().unwrap_or_else(PoisonError::into_inner).iter_mut().try_for_each(Piped::alive)
+    }
+
+    /// A client that may do everything.
+    pub(crate) async fn admin(&self) -> anyhow::Result<kube::Client> {
+        self.admin_at(&self.url).await
+    }
+
+    async fn admin_at(&self, url: &str) -> anyhow::Result<kube::Client> {
+        let (certificate, key) = &self.certificates.admin;
+        let user = json!({ "client-certificate": certificate, "client-key": key });
+        let file: Kubeconfig = serde_json::from_value(self.kubeconfig(url, &user))?;
+        let mut config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
+        config.proxy_url = None;
+        config.default_retry = false;
+        Ok(kube::Client::try_from(config)?)
+    }
+
+    /// A kubeconfig for an address and a user.
+    pub(crate) fn kubeconfig(&self, url: &str, user: &Value) -> Value {
+        let mut cluster = json!({ "server": url });
+        if url.starts_with("https:") {
+            cluster["certificate-authority"] = json!(self.certificates.ca);
+        }
+        json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "test",
+            "clusters": [{ "name": "test", "cluster": cluster }],
+            "users": [{ "name": "test", "user": user }],
+            "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test" } }],
+        })
+    }
+
+    /// A client for the proxy of a test.
+    pub(crate) fn http(&self) -> anyhow::Result<reqwest::Client> {
+        let ca = reqwest::Certificate::from_pem(&std::fs::read(&self.certificates.ca)?)?;
+        Ok(reqwest::Client::builder().no_proxy().no_gzip().tls_certs_only([ca]).build()?)
+    }
+
+    /// A token of a service account in the namespace `meshmend`.
+    pub(crate) async fn token(&self, client: &kube::Client, account: &str) -> anyhow::Result<String> {
+        let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "meshmend");
+        let wanted = TokenRequest { spec: Some(TokenRequestSpec::default()), ..TokenRequest::default() };
+        let given = accounts.create_token_request(account, &PostParams::default(), &wanted).await?;
+        given.status.and_then(|status| status.token).context("the API server gave no token")
+    }
+
+    /// What the accounts of the namespace `meshmend` asked of the API servers, oldest first.
+    pub(crate) fn requests(&self) -> anyhow::Result<Vec<Value>> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            if path.extension().is_none_or(|ending| ending != "jsonl") {
+                continue;
+            }
+            let text = std::fs::read_to_string(&path)?;
+            // The last line may be half written.
+            found.extend(text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()));
+        }
+        Ok(found)
+    }
+
+    /// Ends the processes, the last one started first: etcd goes after those who write to it.
+    pub(crate) fn stop(&self) {
+        let mut processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
+        processes.drain(..).rev().for_each(Piped::stop);
+    }
+}
+
+/// Applies one document; the answer is its name.
+pub(crate) async fn apply(client: &kube::Client, document: Value) -> anyhow::Result<String> {
+    let text = |path: &str| document.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (version, kind, name) = (text("/apiVersion"), text("/kind"), text("/metadata/name"));
+    let (group, version) = version.rsplit_once('/').unwrap_or(("", &version));
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &kind));
+    let namespace = text("/metadata/namespace");
+    let api: Api<DynamicObject> = if namespace.is_empty() {
+        Api::all_with(client.clone(), &resource)
+    } else {
+        Api::namespaced_with(client.clone(), &namespace, &resource)
+    };
+    let params = PatchParams::apply("tests").force();
+    api.patch(&name, &params, &Patch::Apply(&document))
+        .await
+        .with_context(|| format!("{kind} {name} could not be applied"))?;
+    Ok(name)
+}

@@ -1,0 +1,178 @@
+//! A test double of Prometheus's query API: what it says about each host is set by the test, and so is how
+//! it misbehaves.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use meshmend::clock::Clock;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+/// How it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// As Prometheus does.
+    Answers,
+    /// It takes the request and never answers.
+    Hangs,
+    /// 500 without a body that makes sense.
+    Fails,
+    /// 503 with an error as Prometheus writes it.
+    TimesOut,
+    /// The value of every series is NaN.
+    SaysNan,
+    /// No series at all.
+    KnowsNothing,
+    /// Half of the store did not answer.
+    Warns,
+    /// Every answer is about an hour ago.
+    IsLate,
+}
+
+/// What is said about one host: how, and its requests within the window, all and the bad ones.
+#[derive(Clone, Copy)]
+struct Host {
+    manner: Manner,
+    all: u32,
+    bad: u32,
+}
+
+struct Said {
+    hosts: BTreeMap<String, Host>,
+    /// Queries that are not those of the catalogue.
+    strange: Vec<String>,
+}
+
+/// The running double.
+#[derive(Clone)]
+pub(crate) struct Prometheus {
+    /// Its base URL.
+    pub(crate) url: String,
+    said: Arc<Mutex<Said>>,
+}
+
+impl Prometheus {
+    /// Listens on loopback, for as long as the test's runtime lives.
+    pub(crate) async fn start() -> anyhow::Result<Self> {
+        let said = Arc::new(Mutex::new(Said { hosts: BTreeMap::new(), strange: Vec::new() }));
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let router = Router::new().route("/api/v1/query", post(query)).with_state(Arc::clone(&said));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Ok(Self { url, said })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Said> {
+        lock(&self.said)
+    }
+
+    /// From now on so many requests reach the host within any window, and so many of them are bad.
+    pub(crate) fn traffic(&self, host: &str, all: u32, bad: u32) {
+        let mut said = self.lock();
+        let manner = said.hosts.get(host).map_or(Manner::Answers, |host| host.manner);
+        said.hosts.insert(host.to_owned(), Host { manner, all, bad });
+    }
+
+    /// From now on it answers like this when it is asked about the host.
+    pub(crate) fn behave(&self, host: &str, manner: Manner) {
+        if let Some(host) = self.lock().hosts.get_mut(host) {
+            host.manner = manner;
+        }
+    }
+
+    /// Fails when it was asked something that the catalogue does not ask.
+    pub(crate) fn nothing_strange(&self) -> anyhow::Result<()> {
+        let strange = self.lock().strange.clone();
+        anyhow::ensure!(strange.is_empty(), "queries that are not understood: {strange:?}");
+        Ok(())
+    }
+}
+
+fn lock(said: &Mutex<Said>) -> MutexGuard<'_, Said> {
+    said.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn query(State(said): State<Arc<Mutex<Said>>>, body: String) -> Response {
+    let promql = decode(body.strip_prefix("query=").unwrap_or_default());
+    let Some((hosts, bad)) = understand(&promql) else {
+        lock(&said).strange.push(promql);
+        let error = json!({ "errorType": "bad_data", "error": "strange" });
+        return answer(StatusCode::BAD_REQUEST, "error", error);
+    };
+    let mut asked = lock(&said).hosts.clone();
+    asked.retain(|host, _| hosts.contains(host));
+    // One host that is not answered properly spoils the answer about all that were asked for.
+    let manner = asked.values().map(|host| host.manner).find(|manner| *manner != Manner::Answers);
+    let manner = manner.unwrap_or(Manner::Answers);
+    let data = vector(&asked, manner, bad);
+    match manner {
+        Manner::Hangs => std::future::pending().await,
+        Manner::Fails => (StatusCode::INTERNAL_SERVER_ERROR, "<html>no</html>").into_response(),
+        Manner::TimesOut => {
+            let error =
+                json!({ "errorType": "timeout", "error": "query timed out in expression evaluation" });
+            answer(StatusCode::SERVICE_UNAVAILABLE, "error", error)
+        }
+        Manner::Warns => {
+            let mut warned = data;
+            warned["warnings"] = json!(["a store could not be asked"]);
+            answer(StatusCode::OK, "success", warned)
+        }
+        Manner::Answers | Manner::SaysNan | Manner::KnowsNothing | Manner::IsLate => {
+            answer(StatusCode::OK, "success", data)
+        }
+    }
+}
+
+/// The series of an answer. `increase` makes none of nothing: a host without a bad request is absent from
+/// the bad ones.
+fn vector(asked: &BTreeMap<String, Host>, manner: Manner, bad: bool) -> Value {
+    let now = Clock::wall().as_duration().as_secs_f64();
+    let at = if manner == Manner::IsLate { now - 3_600.0 } else { now };
+    let series = asked.iter().filter_map(|(name, host)| {
+        let count = if bad { host.bad } else { host.all };
+        let value = if manner == Manner::SaysNan { "NaN".to_owned() } else { count.to_string() };
+        let labels = json!({ "destination_service": name });
+        let there = !(bad && host.bad == 0) && manner != Manner::KnowsNothing;
+        there.then(|| json!({ "metric": labels, "value": [at, value] }))
+    });
+    json!({ "data": { "resultType": "vector", "result": series.collect::<Vec<Value>>() } })
+}
+
+fn answer(status: StatusCode, word: &str, mut body: Value) -> Response {
+    body["status"] = json!(word);
+    (status, Json(body)).into_response()
+}
+
+/// The hosts a query of the catalogue asks for, and whether it asks for their bad requests.
+fn understand(promql: &str) -> Option<(Vec<String>, bool)> {
+    let rest = promql.strip_prefix("sum by (destination_service) (increase(istio_requests_total{")?;
+    let rest = rest.strip_prefix("reporter=\"source\",destination_service=~\"")?;
+    let (hosts, rest) = rest.split_once('"')?;
+    let bad = match rest.split_once("}[")? {
+        ("", _) => false,
+        (",response_code=~\"5..\"", _) => true,
+        _ => return None,
+    };
+    Some((hosts.split('|').map(|host| host.replace("\\\\.", ".")).collect(), bad))
+}
+
+/// Undoes the percent coding of a form field.
+fn decode(field: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = field.bytes();
+    while let Some(byte) = rest.next() {
+        let code = if byte == b'%' { [rest.next(), rest.next()] } else { [None, None] };
+        let hex = |digit: Option<u8>| digit.and_then(|digit| char::from(digit).to_digit(16));
+        match (hex(code[0]), hex(code[1])) {
+            (Some(high), Some(low)) => bytes.extend(u8::try_from(high * 16 + low)),
+            _ => bytes.push(byte),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
