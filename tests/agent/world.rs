@@ -262,8 +262,14 @@ impl World {
         let plan = if tape.percent(85) { asked.unwrap_or(wrong) } else { wrong };
         let vote = if tape.percent(80) { Vote::Approve } else { Vote::Deny };
         let (incident, by, comment) = (case.id.clone(), "alice".to_owned(), String::new());
+        let subject = case.subject.clone();
         self.pass(*tape.one(&[1, 10, 100]));
-        self.turn(vec![EventKind::Voted { incident, plan, by, vote, comment }])
+        // While people think, others go on deploying: then the same plan does not come out again.
+        let deployed = tape.percent(20) && routes().contains(&subject);
+        let mut events: Vec<EventKind> =
+            deployed.then(|| self.ground.break_route(&subject)).into_iter().collect();
+        events.push(EventKind::Voted { incident, plan, by, vote, comment });
+        self.turn(events)
     }
 
     /// What the watches see.
