@@ -54,11 +54,8 @@ async fn serve(
     body: Bytes,
 ) -> Response {
     let Some(target) = target(uri.path()) else {
-        return refuse(&Refused(
-            404,
-            "NotFound",
-            "the server could not find the requested resource".to_owned(),
-        ));
+        let text = "the server could not find the requested resource".to_owned();
+        return refuse(&Refused(404, "NotFound", text), None);
     };
     let query: BTreeMap<String, String> = uri
         .query()
@@ -72,6 +69,7 @@ async fn serve(
     let manager = manager.unwrap_or_else(|| agent.split('/').next().unwrap_or("unknown").to_owned());
     let kind =
         headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default().to_owned();
+    let named = Named::of(&target, &body);
     let request = Request { target, query, manager };
     let watches = request.query.get("watch").is_some_and(|watch| watch == "true" || watch == "1");
     let answer = match method {
@@ -84,7 +82,7 @@ async fn serve(
     };
     match answer {
         Ok((code, value)) => (code, axum::Json(value)).into_response(),
-        Err(refused) => refuse(&refused),
+        Err(refused) => refuse(&refused, named.as_ref()),
     }
 }
 
@@ -134,11 +132,36 @@ fn target(path: &str) -> Option<Target> {
     })
 }
 
-fn refuse(Refused(code, reason, message): &Refused) -> Response {
-    let status = json!({
+/// The object that a refusal is about.
+struct Named {
+    name: String,
+    group: String,
+    plural: &'static str,
+}
+
+impl Named {
+    fn of(target: &Target, body: &Bytes) -> Option<Self> {
+        let created = || parse(body).ok()?.pointer("/metadata/name")?.as_str().map(str::to_owned);
+        let name = target.name.clone().or_else(created)?;
+        let group = target.api_version.split_once('/').map_or("", |(group, _)| group).to_owned();
+        Some(Self { name, group, plural: target.plural })
+    }
+}
+
+/// A refusal as the real server words it: the resource with its group, and the object in `details`.
+fn refuse(Refused(code, reason, message): &Refused, named: Option<&Named>) -> Response {
+    let mut status = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
         "message": message, "reason": reason, "code": code,
     });
+    if let Some(Named { name, group, plural }) = named {
+        status["details"] = json!({ "name": name, "kind": plural });
+        if !group.is_empty() {
+            status["details"]["group"] = json!(group);
+            let bare = format!("{plural} {name:?}");
+            status["message"] = json!(message.replace(&bare, &format!("{plural}.{group} {name:?}")));
+        }
+    }
     let code = StatusCode::from_u16(*code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     (code, axum::Json(status)).into_response()
 }

@@ -7,5 +7,6 @@ mod counts;
 mod healing;
 mod journal;
 mod properties;
+mod simulation;
 mod stage;
 mod world;
