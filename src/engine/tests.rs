@@ -262,11 +262,13 @@ fn attempts_come_back_only_when_everybody_has_said_for_long_enough_that_it_is_we
     }
 }
 
-// Mutations: forgetting cases by id; forgetting how a case ended together with the case.
+// Mutations: forgetting cases by their ids instead of by the time they ended; forgetting how a case ended together with the case.
 #[test]
 fn the_newest_ended_cases_are_remembered_also_when_their_numbers_grow_a_digit() {
     let mut desk = Desk::under(ENFORCE);
-    desk.state.opened = 99_700;
+    desk.state.opened = 99_699;
+    desk.breaks("cart");
+    let (long, route) = (desk.id(), desk.case().subject.clone());
     let lost = |name: &str, desk: &Desk| {
         let symptom = "gateway.lost".parse().unwrap();
         Signal { symptom, ..signal(Subject::virtual_service("shop", name), desk.at) }
@@ -275,7 +277,10 @@ fn the_newest_ended_cases_are_remembered_also_when_their_numbers_grow_a_digit() 
         desk.at = later(desk.at, 1);
         desk.hear(EventKind::Signal { signal: lost(&number.to_string(), &desk) });
     }
+    let over = Signal { state: SignalState::Resolved, ..signal(route, desk.at) };
+    desk.hear(EventKind::Signal { signal: over });
     assert_eq!(desk.state.incidents.len(), 500);
+    assert!(desk.state.incidents.contains_key(&long), "it was opened first, but ended last");
     assert!(!desk.state.incidents.contains_key(&IncidentId::new("j", 99_701)), "the first to end went first");
     for (name, id) in [("599", "j-100300"), ("0", "j-99701")] {
         let repeat = Signal { at: later(desk.at, -3_600), ..lost(name, &desk) };
