@@ -1,13 +1,12 @@
 //! The configuration: the file as written, and what is meant by it.
 
+mod written;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
-
-use crate::model::duration;
 use crate::yaml::{Fault, Faults, Fields, Node, header, marked, parse, source_line};
 
 /// What is in force.
@@ -31,6 +30,8 @@ pub struct Config {
     pub tokens: Vec<Token>,
     /// Namespaces watched; `*` means all.
     pub namespaces: Vec<String>,
+    /// Ways in that are open.
+    pub intake: BTreeSet<Intake>,
     /// Prometheus.
     pub prometheus: Option<PrometheusSource>,
     /// Proof of revisions.
@@ -59,6 +60,15 @@ pub enum Role {
     Read,
     /// Vote and bless.
     Approve,
+}
+
+/// A way for signals to come in over the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Intake {
+    /// `POST /v1/alerts/alertmanager`.
+    Alertmanager,
+    /// `POST /v1/signals`.
+    Signals,
 }
 
 /// Where Prometheus is.
@@ -153,40 +163,11 @@ impl Config {
             probes: SocketAddr::from(([127, 0, 0, 1], 9480)),
             tokens: Vec::new(),
             namespaces: vec!["*".to_owned()],
+            intake: BTreeSet::from([Intake::Alertmanager, Intake::Signals]),
             prometheus: None,
             history: History::default(),
             webhook_url_file: None,
         }
-    }
-
-    /// The configuration in force as a file would say it, defaults included; secrets are only named by file.
-    #[must_use]
-    pub fn written(&self) -> Value {
-        let seconds = |seconds: u64| duration::format(Duration::from_secs(seconds));
-        let token = |token: &Token| {
-            let roles: Vec<&str> = token.roles.iter().map(|role| role.as_str()).collect();
-            json!({ "name": token.name, "roles": roles, "file": token.file })
-        };
-        let tokens: Vec<Value> = self.tokens.iter().map(token).collect();
-        let prometheus = self.prometheus.as_ref().map(|source| {
-            let every = seconds(source.interval_s);
-            without_nulls(json!({ "url": source.url, "interval": every, "tokenFile": source.token_file, "caFile": source.ca_file }))
-        });
-        let sources = without_nulls(json!({
-            "kubernetes": { "namespaces": self.namespaces }, "alertmanager": {}, "signals": {}, "prometheus": prometheus,
-        }));
-        let journal = without_nulls(
-            json!({ "sqlite": { "path": self.journal }, "signingKeyFile": self.signing_key_file }),
-        );
-        without_nulls(json!({
-            "apiVersion": "meshmend.dev/v1alpha1", "kind": "Config",
-            "cluster": self.cluster.as_ref().map(|name| json!({ "name": name })),
-            "playbooks": self.playbooks, "policies": self.policies, "journal": journal,
-            "listen": { "api": self.api.to_string(), "probes": self.probes.to_string() },
-            "tokens": (!tokens.is_empty()).then_some(tokens), "sources": sources,
-            "history": { "hold": seconds(self.history.hold_s), "minRequests": self.history.min_requests },
-            "notify": self.webhook_url_file.as_ref().map(|file| json!({ "webhook": { "urlFile": file } })),
-        }))
     }
 
     /// Reads a file. Relative paths in it are relative to the file.
@@ -210,11 +191,6 @@ impl Config {
             None => Err(mistakes(faults.0, &text)),
         }
     }
-}
-
-fn without_nulls(value: Value) -> Value {
-    let Value::Object(map) = value else { return value };
-    Value::Object(map.into_iter().filter(|(_, value)| !value.is_null()).collect::<Map<_, _>>())
 }
 
 struct Reader<'a> {
@@ -326,9 +302,12 @@ impl Reader<'_> {
     fn sources(&mut self, node: &Node, config: &mut Config) {
         let known = ["kubernetes", "alertmanager", "signals", "prometheus"];
         let fields = node.fields(&known, &["istiod", "envoy", "linkerd", "consul", "vault"], self.faults);
-        for key in ["alertmanager", "signals"] {
+        // A source that is not named is none: its path is closed.
+        config.intake.clear();
+        for (key, intake) in [("alertmanager", Intake::Alertmanager), ("signals", Intake::Signals)] {
             if let Some(node) = fields.get(key) {
                 node.fields(&[], &[], self.faults);
+                config.intake.insert(intake);
             }
         }
         if let Some(node) = fields.get("kubernetes") {
@@ -390,7 +369,7 @@ mod tests {
         let text = "apiVersion: meshmend.dev/v1alpha1\nkind: Config\ncluster: { name: x }\nplaybooks: p\npolicies: q\n\
                     journal: { sqlite: { path: j.db }, signingKeyFile: k }\nlisten: { api: \"127.0.0.1:1\" }\n\
                     tokens: [ { name: a, roles: [read, approve], file: t } ]\nhistory: { hold: 90s, minRequests: 7 }\n\
-                    sources: { kubernetes: { namespaces: [a, b] }, prometheus: { url: \"http://p\", interval: 90s } }\n\
+                    sources: { signals: {}, kubernetes: { namespaces: [a, b] }, prometheus: { url: \"http://p\", interval: 90s } }\n\
                     notify: { webhook: { urlFile: u } }\n";
         std::fs::write(&path, text).unwrap();
         let config = Config::load(&path).unwrap();

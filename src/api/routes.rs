@@ -1,5 +1,6 @@
 //! The routes of the API, with limits on size and time.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Agent, Ballot, Metrics, Notification, Refusal, Tokens};
-use crate::config::Role;
+use crate::config::{Intake, Role};
 use crate::model::digest::Digest;
 use crate::model::event::Vote;
 use crate::model::signal::Signal;
@@ -33,11 +34,13 @@ struct Shared {
 }
 
 /// The API of this agent.
-pub fn router(agent: Arc<dyn Agent>, tokens: Tokens, metrics: Metrics) -> Router {
+pub fn router(agent: Arc<dyn Agent>, tokens: Tokens, metrics: Metrics, open: &BTreeSet<Intake>) -> Router {
     let shared = Shared { agent, tokens: Arc::new(tokens), metrics };
-    Router::new()
-        .route("/v1/alerts/alertmanager", post(alerts))
-        .route("/v1/signals", post(signals))
+    let intake = open.iter().fold(Router::new(), |router, intake| match intake {
+        Intake::Alertmanager => router.route("/v1/alerts/alertmanager", post(alerts)),
+        Intake::Signals => router.route("/v1/signals", post(signals)),
+    });
+    intake
         .route("/v1/incidents", get(incidents))
         .route("/v1/incidents/{id}", get(incident))
         .route("/v1/incidents/{id}/approve", post(approve))

@@ -124,7 +124,7 @@ pub async fn run(mut setup: Setup) -> anyhow::Result<()> {
     feed::vanished(known_routes(&state), &cluster, &sources);
     poll(config, &cluster, boards, sources);
     tokio::spawn(feed::watch_wall_clock(clock, results.clone()));
-    let serving = api::router(Arc::clone(&agent), tokens, metrics.clone());
+    let serving = api::router(Arc::clone(&agent), tokens, metrics.clone(), &config.intake);
     tokio::spawn(async move { axum::serve(api, serving).await });
     let open = api::probes_router(agent, metrics);
     tokio::spawn(async move { axum::serve(probes, open).await });

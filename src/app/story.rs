@@ -126,7 +126,7 @@ pub fn chart(values: &[f64], width: usize, rows: usize) -> Vec<String> {
             } else {
                 " ".repeat(6)
             };
-            format!("{label} ┤{}", bar.collect::<String>())
+            format!("{label} ┤{}", bar.collect::<String>().trim_end())
         })
         .collect()
 }
@@ -138,6 +138,6 @@ mod tests {
     #[test]
     fn the_chart_goes_up_and_down_with_the_values() {
         let lines = chart(&[0.0, 0.2, 0.4, 0.2, 0.0], 10, 2);
-        assert_eq!(lines, ["  40 % ┤  █  ", "   0 % ┤ ███ "]);
+        assert_eq!(lines, ["  40 % ┤  █", "   0 % ┤ ███"]);
     }
 }

@@ -1,6 +1,8 @@
 //! Explain: why we did, and why we did not, in sentences.
 
+use crate::model::facts::ManagedBy;
 use crate::model::incident::{Incident, Phase};
+use crate::model::plan::{Direction, Outcome};
 use crate::model::verdict::Verdict;
 
 /// The case in one sentence, as notifications carry it.
@@ -29,8 +31,11 @@ pub fn lines(case: &Incident) -> Vec<String> {
     let mut lines = vec![format!("{}  {} on {}", case.id, case.symptom, case.subject)];
     let value = case.value.map(|value| format!(", value {value:.4}")).unwrap_or_default();
     lines.push(format!(
-        "heard      {} signal(s), severity {}{value}, first at {}",
-        case.signals, case.severity, case.opened_at
+        "heard      {} {}, severity {}{value}, first at {}",
+        case.signals,
+        if case.signals == 1 { "signal" } else { "signals" },
+        case.severity,
+        case.opened_at
     ));
     facts(case, &mut lines);
     for passed in &case.passed_over {
@@ -46,8 +51,11 @@ pub fn lines(case: &Incident) -> Vec<String> {
     }
     verdict(case, &mut lines);
     for result in &case.steps {
-        let what = serde_json::to_string(&result.outcome).unwrap_or_default();
-        lines.push(format!("did        step {} {:?}: {what}", result.step + 1, result.direction));
+        let (word, number) = match result.direction {
+            Direction::Forward => ("did       ", result.step + 1),
+            Direction::Undo => ("took back ", result.step + 1),
+        };
+        lines.push(format!("{word} step {number}: {}", outcome(&result.outcome)));
     }
     if let Some(probe) = &case.last_probe {
         let figure = probe.figure.map(|f| format!("{:.4} of {:.0} samples", f.value, f.samples));
@@ -59,15 +67,25 @@ pub fn lines(case: &Incident) -> Vec<String> {
     lines
 }
 
+fn outcome(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Done { detail } => format!("done, {detail}"),
+        Outcome::AlreadyDone => "nothing was left to do".to_owned(),
+        Outcome::Stale { why } => format!("not done, something changed: {why}"),
+        Outcome::Failed { why } => format!("failed, {why}"),
+        Outcome::Unknown { why } => format!("not known whether it was done: {why}"),
+    }
+}
+
 fn facts(case: &Incident, lines: &mut Vec<String>) {
     let Some(findings) = &case.findings else { return };
     if let Some(route) = &findings.facts.route {
         lines.push(format!(
-            "found      revision {} by {:?}, {} s old, managed by {}",
+            "found      revision {} by {:?}, {} s old, owned by {}",
             route.spec_hash.short(),
             route.changed_by,
             route.changed_s,
-            route.managed_by.as_str()
+            if route.managed_by == ManagedBy::None { "no tool" } else { route.managed_by.as_str() }
         ));
         let good = route.last_good.as_ref().map_or_else(
             || "no other revision is known to be good".to_owned(),

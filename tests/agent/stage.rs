@@ -20,7 +20,7 @@ use meshmend::app::feed;
 use meshmend::app::outbox::Outbox;
 use meshmend::clock::Clock;
 use meshmend::cluster::{Cluster, VirtualService};
-use meshmend::config::{History, Role, Token};
+use meshmend::config::{History, Intake, Role, Token};
 use meshmend::effectors::{Effectors, Notifier};
 use meshmend::journal::{OpenOptions, SqliteJournal};
 use meshmend::model::incident::Incident;
@@ -116,7 +116,8 @@ impl Stage {
             sources,
             draining,
         });
-        let api = api::router(agent, tokens(folder.path()), Metrics::default());
+        let open = [Intake::Alertmanager, Intake::Signals].into_iter().collect();
+        let api = api::router(agent, tokens(folder.path()), Metrics::default(), &open);
         Self { sim, client, api, prometheus, folder }
     }
 
