@@ -568,7 +568,7 @@ fn every_incident_ends_if_the_cluster_answers() {
 // earlier case of the same tick has just ended (`moved` ignored).
 #[test]
 fn no_plan_is_held_by_what_is_over() {
-    holds(200, |mut tape| {
+    holds(120, |mut tape| {
         run(&mut tape, &mut |world, turn| {
             if world.state.next_wake().is_some_and(|at| at <= turn.now) || world.state.draining {
                 return Ok(());
