@@ -54,7 +54,8 @@ pub fn decide(state: &State, rules: &Rules, event: &Event) -> Vec<Change> {
         EventKind::Rehearsed { incident, plan, rehearsal } => {
             case(incident).map(|case| plan::rehearsed(case, plan, rehearsal)).unwrap_or_default()
         }
-        EventKind::Executed { incident, plan, step, direction, outcome } => case(incident)
+        EventKind::Executed { incident, plan, step, direction, run, outcome } => case(incident)
+            .filter(|case| case.incident.steps.len() == *run)
             .map(|case| act::executed(case, plan, *step, *direction, outcome))
             .unwrap_or_default(),
         EventKind::Probed { incident, probe, reading } => {

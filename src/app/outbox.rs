@@ -67,9 +67,9 @@ impl Outbox {
             }
             Effect::Execute(execute) => {
                 let outcome = self.execute(&execute, launch.permit, &specs).await;
-                let Execute { incident, plan, step, direction, .. } = execute;
+                let Execute { incident, plan, step, direction, run, .. } = execute;
                 tracing::info!(%incident, step, ?outcome, "step ended");
-                EventKind::Executed { incident, plan, step, direction, outcome }
+                EventKind::Executed { incident, plan, step, direction, run, outcome }
             }
             Effect::Probe { incident, probe, indicator, subject, since } => {
                 let reading = self.boards.measure(&indicator, &subject, Some(since)).await;

@@ -96,5 +96,6 @@ fn run(case: &Incident, step: usize, direction: Direction) -> Option<Effect> {
         return Some(Effect::Notify { sentence: text, incident, step: Some(step) });
     }
     let incident = case.id.clone();
-    Some(Effect::Execute(Execute { incident, plan: plan.identity(), step, direction, action }))
+    let run = case.steps.len();
+    Some(Effect::Execute(Execute { incident, plan: plan.identity(), step, direction, run, action }))
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::case::Case;
-use super::deadlines::REVISIONS_KEPT;
+use super::deadlines::{KEYS_KEPT, REVISIONS_KEPT};
 use super::state::State;
 use crate::model::change::Change;
 use crate::model::digest::Digest;
@@ -28,6 +28,9 @@ pub struct RouteHistory {
     pub in_force: Option<Digest>,
     /// Revisions, oldest first sight first.
     pub revisions: Vec<Revision>,
+    /// When the object vanished; `None` while it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone_at: Option<Timestamp>,
     /// Specs that we wrote ourselves: they never become good by carrying traffic.
     pub ours: Vec<Digest>,
 }
@@ -121,7 +124,7 @@ pub(super) fn fold(routes: &mut BTreeMap<Subject, RouteHistory>, at: Timestamp, 
                 // A replacement of the same name is another object with a history of its own.
                 *route = RouteHistory { uid: revision.uid.clone(), ..RouteHistory::default() };
             }
-            route.in_force = Some(revision.spec_hash);
+            (route.in_force, route.gone_at) = (Some(revision.spec_hash), None);
             if route.revision(&revision.spec_hash).is_none() {
                 route.revisions.push(Revision {
                     spec_hash: revision.spec_hash,
@@ -151,8 +154,10 @@ pub(super) fn fold(routes: &mut BTreeMap<Subject, RouteHistory>, at: Timestamp, 
         }
         Change::RouteForgotten { subject } => {
             if let Some(route) = routes.get_mut(subject) {
-                route.in_force = None;
+                (route.in_force, route.gone_at) = (None, Some(at));
             }
+            let oldest = at.saturating_sub(KEYS_KEPT).unwrap_or(Timestamp::MIN);
+            routes.retain(|_, route| route.gone_at.is_none_or(|gone| gone > oldest));
         }
         _ => {}
     }

@@ -5,7 +5,7 @@ mod desk;
 use jiff::SignedDuration;
 
 use crate::model::change::Change;
-use crate::model::effect::Effect;
+use crate::model::effect::{Effect, Execute};
 use crate::model::event::{EventKind, Vote};
 use crate::model::incident::{IncidentId, Phase};
 use crate::model::indicator::Level;
@@ -290,4 +290,22 @@ fn the_newest_ended_cases_are_remembered_also_when_their_numbers_grow_a_digit() 
             "{name}"
         );
     }
+}
+
+// Mutation: comparing only plan, step and direction.
+#[test]
+fn a_late_answer_to_an_earlier_run_of_the_same_step_is_none_to_a_later_one() {
+    let mut desk = Desk::under(ENFORCE);
+    desk.breaks("cart");
+    desk.plans();
+    let first = desk.write().expect("the step runs");
+    desk.executes(Outcome::Stale { why: "it changed".to_owned() });
+    desk.plans();
+    let second = desk.write().expect("it runs once more");
+    assert_eq!((first.plan, first.step), (second.plan, second.step));
+    let Execute { incident, plan, step, direction, run, .. } = first;
+    let outcome = Outcome::Failed { why: "the permit ended".to_owned() };
+    let changes = desk.hear(EventKind::Executed { incident, plan, step, direction, run, outcome });
+    assert!(changes.is_empty(), "{changes:?}");
+    assert_eq!(desk.case().phase, Phase::Executing);
 }

@@ -86,6 +86,8 @@ pub struct Execute {
     pub step: usize,
     /// Forward or undo.
     pub direction: Direction,
+    /// How many steps of the incident had ended before: tells a late answer from that of a later run.
+    pub run: usize,
     /// What to do: for an undo, already the inverse.
     pub action: Action,
 }

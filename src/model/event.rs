@@ -74,6 +74,8 @@ pub enum EventKind {
         step: usize,
         /// Forward or undo.
         direction: Direction,
+        /// The run of the step that this answers.
+        run: usize,
         /// What came of it.
         outcome: Outcome,
     },

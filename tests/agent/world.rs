@@ -198,9 +198,9 @@ impl World {
         let answer = match &launched.effect {
             // The effector asks the permit right before it writes.
             Effect::Execute(execute) if !covered(&launched, execute, self.now) => {
-                let Execute { incident, plan, step, direction, .. } = execute.clone();
+                let Execute { incident, plan, step, direction, run, .. } = execute.clone();
                 let outcome = Outcome::Failed { why: "the permit ended".to_owned() };
-                EventKind::Executed { incident, plan, step, direction, outcome }
+                EventKind::Executed { incident, plan, step, direction, run, outcome }
             }
             Effect::Inspect(_)
             | Effect::Rehearse { .. }

@@ -117,8 +117,9 @@ impl Desk {
 
     /// The write that was asked for last ends so.
     pub(super) fn executes(&mut self, outcome: Outcome) -> Vec<Change> {
-        let Execute { incident, plan, step, direction, .. } = self.write().expect("a write was asked for");
-        self.hear(EventKind::Executed { incident, plan, step, direction, outcome })
+        let Execute { incident, plan, step, direction, run, .. } =
+            self.write().expect("a write was asked for");
+        self.hear(EventKind::Executed { incident, plan, step, direction, run, outcome })
     }
 
     pub(super) fn write(&self) -> Option<Execute> {

@@ -127,9 +127,9 @@ impl Ground {
                 rehearsal: rehearsal(tape),
             },
             Effect::Execute(execute) => {
-                let Execute { incident, plan, step, direction, .. } = execute.clone();
+                let Execute { incident, plan, step, direction, run, .. } = execute.clone();
                 let outcome = self.outcome(&execute.action, tape);
-                EventKind::Executed { incident, plan, step, direction, outcome }
+                EventKind::Executed { incident, plan, step, direction, run, outcome }
             }
             Effect::Probe { incident, probe, indicator, subject, .. } => {
                 let helped = self.routes.get(subject).is_some_and(|truth| truth.helped);
