@@ -97,6 +97,13 @@ impl Effectors {
                 format!("the journal does not hold revision {} yet: it could not be put back", from.short());
             return Ok(Prepared::NotYet(why));
         }
+        let troubles = self.cluster.troubles();
+        if way == Direction::Forward && !troubles.is_empty() {
+            return Ok(Prepared::NotYet(format!(
+                "our view of the cluster is not complete: {}",
+                troubles.join("; ")
+            )));
+        }
         if let Some(why) = self.unfit(&route, way, &wanted).await {
             return Ok(Prepared::Stale(why));
         }

@@ -68,7 +68,7 @@ pub fn decide(state: &State, rules: &Rules, event: &Event) -> Vec<Change> {
             case(incident).map(|case| approve::voted(case, plan, by, *vote, comment)).unwrap_or_default()
         }
         EventKind::RevisionSeen { revision } => history::seen(state, revision),
-        EventKind::RevisionProven { revision } => history::proven(state, revision),
+        EventKind::RevisionProven { revision } => history::proven(state, at, revision),
         EventKind::RouteGone { subject } => history::gone(state, rules, at, subject),
         EventKind::ClockJumped { seconds } => vec![Change::ClockJumped { seconds: *seconds }],
         EventKind::Drain => {

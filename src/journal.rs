@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::digest::Digest;
 use crate::model::record::{Draft, Record};
 
+pub(crate) use key::write_private;
 pub use reader::Reader;
 pub use sqlite::{OpenOptions, SqliteJournal};
 pub use verify::{Broken, Report, Signatures, VerifyError, verify};
@@ -87,8 +88,8 @@ pub trait Journal: Send {
     /// Signs the head although nothing was added, so that silence is visible in the journal.
     ///
     /// # Errors
-    /// The disk refused; it is tried again later.
-    fn heartbeat(&mut self, at: Timestamp) -> Result<(), JournalError>;
+    /// See [`AppendError`]; unless it is fatal, it is tried again later.
+    fn heartbeat(&mut self, at: Timestamp) -> Result<(), AppendError>;
     /// A document by its hash.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! The health board at work: polls Prometheus, turns edges into signals and proof into events, and
 //! measures for one incident on demand.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::model::history::{Proof, ProvenDestination, RevisionProven};
 use crate::model::indicator::{Figure, Probe, Reading};
 use crate::model::subject::Subject;
 use crate::rules::{Indicator, ROUTE_ERRORS, Rules};
-use crate::sources::prometheus::{Counts, Prometheus};
+use crate::sources::prometheus::{ByHost, Counts, Prometheus};
 
 /// Hosts in one query: long enough to need few of them, short enough for Prometheus' request limit.
 const HOSTS_PER_QUERY: usize = 200;
@@ -59,10 +59,9 @@ impl Boards {
 
     /// Takes up what was firing when the process ended.
     pub fn resume(&self, state: &State) {
-        let ours = state.open_incidents().filter(|case| case.firing.contains(SOURCE));
         let at = self.clock.now();
-        for case in ours {
-            self.lock().resume(&self.rules.indicators, &case.symptom, &case.subject, at);
+        for key in state.fired_by(SOURCE) {
+            self.lock().resume(&self.rules.indicators, &key.family, &key.owner, at);
         }
     }
 
@@ -87,7 +86,8 @@ impl Boards {
         loop {
             ticks.tick().await;
             let read = self.read_all(&indicator, window_s).await;
-            let there: BTreeSet<Subject> = read.iter().map(|(route, _)| route.subject.clone()).collect();
+            let there: BTreeSet<Subject> =
+                self.cluster.routes().iter().map(|route| route.subject.clone()).collect();
             self.lock().retain(|subject| there.contains(subject));
             prover.retain(|subject| there.contains(subject));
             for (route, reading) in read {
@@ -127,7 +127,7 @@ impl Boards {
         let mut hosts: Vec<String> = routes.iter().flat_map(|route| route.hosts.clone()).collect();
         hosts.sort_unstable();
         hosts.dedup();
-        let mut counts: Result<BTreeMap<String, Counts>, String> = Ok(BTreeMap::new());
+        let mut counts: Result<ByHost<Counts>, String> = Ok(ByHost::new());
         for chunk in hosts.chunks(HOSTS_PER_QUERY) {
             let found = self.counts(indicator, chunk, window_s).await;
             counts = match (counts, found) {
@@ -167,7 +167,7 @@ impl Boards {
         indicator: &Indicator,
         hosts: &[String],
         window_s: u64,
-    ) -> Result<BTreeMap<String, Counts>, String> {
+    ) -> Result<ByHost<Counts>, String> {
         let prometheus = self.prometheus.as_ref().ok_or("no Prometheus is configured")?;
         let (samples, bad) = indicator.queries.fill(hosts, window_s);
         prometheus.counts(&samples, &bad).await
@@ -247,8 +247,9 @@ impl Boards {
 }
 
 /// Error rate over all hosts of a route. A route none of whose hosts has samples is unknown.
-fn figure(hosts: &[String], counts: &BTreeMap<String, Counts>) -> Result<Figure, String> {
-    let found: Vec<&Counts> = hosts.iter().filter_map(|host| counts.get(host)).collect();
+fn figure(hosts: &[String], counts: &ByHost<Counts>) -> Result<Figure, String> {
+    let found = hosts.iter().filter_map(|host| counts.get(host).cloned());
+    let found: Vec<Counts> = found.collect::<Result<_, String>>()?;
     let samples: f64 = found.iter().map(|counts| counts.samples).sum();
     let bad: f64 = found.iter().map(|counts| counts.bad).sum();
     if samples <= 0.0 {

@@ -25,7 +25,7 @@ use crate::rules::Rules;
 const SNAPSHOT_EVERY: u64 = 512;
 /// Inputs taken into one commit: enough to share the cost of a flush, few enough to answer soon.
 const BATCH: usize = 256;
-/// Silence after which the head is signed again, so that a journal that stopped can be told from a quiet one.
+/// The head is signed at least this often, so that a journal that stopped can be told from a quiet one.
 const HEARTBEAT: SignedDuration = SignedDuration::from_mins(10);
 /// Pause before a failed commit is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -81,6 +81,8 @@ pub struct Driver {
     watcher: Option<Watcher>,
     /// Whether the last commit failed: told once, and once when it is over.
     failing: Arc<AtomicBool>,
+    /// Whether this run's start is in the journal.
+    started: bool,
     /// When the next heartbeat is due.
     heartbeat_at: Timestamp,
 }
@@ -114,6 +116,7 @@ impl Driver {
             snapshot_at,
             watcher: None,
             failing: Arc::default(),
+            started: false,
             heartbeat_at,
         })
     }
@@ -149,11 +152,12 @@ impl Driver {
         loop {
             let wake = self.state.next_wake().map_or(self.heartbeat_at, |at| at.min(self.heartbeat_at));
             let Some(mut batch) = gather(self.clock.until(wake), &mut queues).await else { return Ok(()) };
-            // What is due is looked at first, or a flood of signals would stop the time.
-            if self.state.next_wake().is_some_and(|at| at <= self.clock.now()) {
+            // What is due is looked at first, or a flood of signals would stop the time. But nothing is decided
+            // before this run's own start: until then its rules are not in the journal.
+            if self.started && self.state.next_wake().is_some_and(|at| at <= self.clock.now()) {
                 batch.insert(0, Input::event(EventKind::Tick));
             }
-            self.beat();
+            self.beat()?;
             self.turn(batch, &queues.launches).await?;
             // Asked after a turn and never before the first one: the last record of a journal that was left
             // in good order is a drain, and only this run's own start takes that back.
@@ -165,15 +169,17 @@ impl Driver {
         }
     }
 
-    fn beat(&mut self) {
+    fn beat(&mut self) -> Result<(), AppendError> {
         let now = self.clock.now();
         if now < self.heartbeat_at {
-            return;
+            return Ok(());
         }
         self.heartbeat_at = now.saturating_add(HEARTBEAT).unwrap_or(Timestamp::MAX);
-        if let Err(error) = self.journal.heartbeat(now) {
-            tracing::error!(%error, "heartbeat not written");
+        match self.journal.heartbeat(now) {
+            Err(AppendError::NotDurable(why)) => tracing::error!(why, "heartbeat not written"),
+            other => other?,
         }
+        Ok(())
     }
 
     /// One turn: decide, commit, answer, start effects. A commit that fails is tried again on the state as
@@ -189,12 +195,7 @@ impl Driver {
         let mut batch = batch;
         loop {
             match self.try_turn(batch, launches) {
-                Ok(()) => {
-                    if self.failing.swap(false, Ordering::Relaxed) {
-                        tracing::info!("journal written again");
-                    }
-                    return Ok(());
-                }
+                Ok(()) => return Ok(()),
                 Err((AppendError::NotDurable(why), rest)) => {
                     if !self.failing.swap(true, Ordering::Relaxed) {
                         tracing::error!(why, "journal not written, nothing was done; trying again");
@@ -242,6 +243,10 @@ impl Driver {
                 Err(why) => Err((AppendError::Fatal(why.to_string()), back)),
             };
         }
+        if !drafts.is_empty() && self.failing.swap(false, Ordering::Relaxed) {
+            tracing::info!("journal written again");
+        }
+        self.started |= drafts.iter().any(|draft| matches!(draft.event.kind, EventKind::Started { .. }));
         for (_, _, reply, incidents) in taken {
             if let Some(reply) = reply {
                 reply.send(Ok(incidents)).ok();
@@ -366,8 +371,13 @@ fn idle(case: &crate::model::incident::Incident) -> bool {
 /// # Errors
 /// The journal could not be read.
 pub fn fold(journal: &dyn Journal) -> Result<(State, Timestamp), JournalError> {
-    let restored =
-        journal.snapshot()?.and_then(|(seq, bytes)| Some((State::from_snapshot(&bytes).ok()?, seq)));
+    let snapshot = journal.snapshot()?;
+    if snapshot.as_ref().is_some_and(|(seq, _)| *seq > journal.head().seq) {
+        let text =
+            "the journal ends before its own snapshot: records were cut off; run meshmend audit verify";
+        return Err(JournalError(text.to_owned()));
+    }
+    let restored = snapshot.and_then(|(seq, bytes)| Some((State::from_snapshot(&bytes).ok()?, seq)));
     let (mut state, seq) = restored.unwrap_or_default();
     let mut last = Timestamp::MIN;
     // From the snapshot's own record on, for its time.

@@ -17,8 +17,10 @@ use crate::model::facts::Findings;
 use crate::model::plan::Outcome;
 use crate::model::record::Blob;
 
-/// Looks and notifications under way at once: a storm of alerts must not become one of requests.
-static AT_ONCE: Semaphore = Semaphore::const_new(32);
+/// Looks at the cluster under way at once, and notifications: a storm of alerts must not become one of
+/// requests, and a webhook that hangs must not keep anybody from looking. Writes and probes never wait.
+static LOOKS: Semaphore = Semaphore::const_new(32);
+static NEWS: Semaphore = Semaphore::const_new(16);
 
 /// How long an inspection waits for the watches: less than the engine waits for the inspection.
 const FRESH_WITHIN: Duration = Duration::from_secs(30);
@@ -43,11 +45,7 @@ impl Outbox {
         while let Some(launch) = launches.recv().await {
             let outbox = Arc::clone(&self);
             self.running.spawn(async move {
-                // Writes never wait behind looks and news: their permits run out.
-                let waits = !matches!(launch.effect, Effect::Execute(_));
-                let place = if waits { AT_ONCE.acquire().await.ok() } else { None };
                 let event = outbox.perform(launch).await;
-                drop(place);
                 outbox.results.send(Input::event(event)).ok();
             });
         }
@@ -62,7 +60,9 @@ impl Outbox {
                 EventKind::Inspected { incident: inspect.incident, inspection: inspect.inspection, findings }
             }
             Effect::Rehearse { incident, plan } => {
+                let place = LOOKS.acquire().await.ok();
                 let rehearsal = self.effectors.rehearse(&plan, &specs).await;
+                drop(place);
                 EventKind::Rehearsed { incident, plan: plan.identity(), rehearsal }
             }
             Effect::Execute(execute) => {
@@ -76,7 +76,9 @@ impl Outbox {
                 EventKind::Probed { incident, probe, reading }
             }
             Effect::Notify { sentence, incident, step } => {
+                let place = NEWS.acquire().await.ok();
                 let outcome = self.notifier.notify(&sentence, &incident).await;
+                drop(place);
                 EventKind::Notified { incident: incident.id, step, outcome }
             }
         }
@@ -91,7 +93,10 @@ impl Outbox {
 
     async fn inspect(&self, inspect: &Inspect) -> Findings {
         let mut findings = match self.effectors.fresh(FRESH_WITHIN).await {
-            Ok(()) => self.effectors.inspect(inspect).await,
+            Ok(()) => {
+                let _place = LOOKS.acquire().await.ok();
+                self.effectors.inspect(inspect).await
+            }
             // What a half-read store does not hold is not known to be absent: nothing is known then.
             Err(why) => {
                 let missing = inspect.needs.iter().map(|need| (need.clone(), why.clone())).collect();
@@ -101,18 +106,28 @@ impl Outbox {
         if findings.gone {
             return findings;
         }
-        if inspect.needs.iter().any(|need| need == "traffic") {
-            match self.boards.traffic(&inspect.subject).await {
-                Ok(traffic) => findings.facts.traffic = Some(traffic),
-                Err(why) => {
-                    findings.missing.insert("traffic".to_owned(), why);
-                }
+        if self.boards.readable().is_none() {
+            // No Prometheus is configured: waiting for it would only delay the news.
+            findings.hopeless.insert("traffic".to_owned());
+            findings.hopeless.extend(inspect.indicators.iter().cloned());
+        }
+        // At once, because a Prometheus that hangs costs each of them its whole time limit.
+        let wanted = inspect.needs.iter().any(|need| need == "traffic");
+        let traffic = async { if wanted { Some(self.boards.traffic(&inspect.subject).await) } else { None } };
+        let measure = |indicator: &String| {
+            let indicator = indicator.clone();
+            async move { (indicator.clone(), self.boards.measure(&indicator, &inspect.subject, None).await) }
+        };
+        let measured = futures::future::join_all(inspect.indicators.iter().map(measure));
+        let (traffic, measured) = futures::join!(traffic, measured);
+        match traffic {
+            Some(Ok(traffic)) => findings.facts.traffic = Some(traffic),
+            Some(Err(why)) => {
+                findings.missing.insert("traffic".to_owned(), why);
             }
+            None => {}
         }
-        for indicator in &inspect.indicators {
-            let probe = self.boards.measure(indicator, &inspect.subject, None).await;
-            findings.indicators.insert(indicator.clone(), probe);
-        }
+        findings.indicators.extend(measured);
         findings
     }
 }

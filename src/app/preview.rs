@@ -13,7 +13,7 @@ use super::intake;
 use super::outbox::Outbox;
 use crate::clock::Clock;
 use crate::cluster::{Access, Cluster, connect, limited, told};
-use crate::config::Config;
+use crate::config::{Config, Unusable};
 use crate::effectors::{Effectors, Notifier};
 use crate::engine::{State, apply, decide, effects};
 use crate::journal::{Journal as _, Reader, memory::MemoryJournal};
@@ -35,10 +35,9 @@ pub async fn plan(
     signal: &Path,
     rules: Arc<Rules>,
 ) -> anyhow::Result<Incident> {
-    let text =
-        std::fs::read_to_string(signal).with_context(|| format!("{} cannot be read", signal.display()))?;
-    let signal: Signal =
-        serde_json::from_str(&text).with_context(|| format!("{} is not a signal", signal.display()))?;
+    let unusable = |what: &str| Unusable(format!("{} {what}", signal.display()));
+    let text = std::fs::read_to_string(signal).with_context(|| unusable("cannot be read"))?;
+    let signal: Signal = serde_json::from_str(&text).with_context(|| unusable("is not a signal"))?;
     let clock = Clock::system(None);
     let client = connect(access).await?;
     let answers = limited(client.apiserver_version()).await;
@@ -76,6 +75,16 @@ pub async fn plan(
         opened = opened.or(new);
         for launch in launches {
             events.push(outbox.perform(launch).await);
+        }
+    }
+    // What could not be read is tried again, as the agent would.
+    while let Some(due) = opened.as_ref().and_then(|id| planning.state.incidents.get(id)?.inspect_at) {
+        tokio::time::sleep(clock.until(due)).await;
+        let mut events = vec![EventKind::Tick];
+        while let Some(kind) = events.pop() {
+            for launch in planning.step(kind).0 {
+                events.push(outbox.perform(launch).await);
+            }
         }
     }
     let found = opened.and_then(|id| planning.state.incidents.remove(&id));

@@ -25,7 +25,7 @@ use crate::cluster::{Access, Cluster, connect};
 use crate::config::{Config, PrometheusSource, Role, Token, Unusable};
 use crate::effectors::{Effectors, Notifier};
 use crate::engine::State;
-use crate::journal::{Journal as _, OpenOptions, SqliteJournal};
+use crate::journal::{Journal as _, OpenOptions, SqliteJournal, write_private};
 use crate::model::event::EventKind;
 use crate::model::history::Standing;
 use crate::model::record::Draft;
@@ -36,6 +36,10 @@ use crate::sources::prometheus::{Address, Prometheus};
 
 /// Inputs of sources that may wait; then their senders wait.
 const QUEUE: usize = 4_096;
+
+/// How long a stop waits for running steps: longer than any of them may take, and not for ever, or a full
+/// disk would keep a process that can neither write nor end.
+const GRACE: Duration = Duration::from_secs(90);
 
 /// What a run needs.
 pub struct Setup {
@@ -161,8 +165,15 @@ async fn finish(
     tracing::info!("signal received; finishing running steps");
     draining.store(true, Ordering::Relaxed);
     results.send(Input::event(EventKind::Drain)).ok();
+    let ended = tokio::time::timeout(GRACE, ended);
     tokio::select! {
-        found = ended => found.unwrap_or_else(|_| Err(anyhow::anyhow!("the loop panicked")))?,
+        found = ended => match found {
+            Ok(found) => found.unwrap_or_else(|_| Err(anyhow::anyhow!("the loop panicked")))?,
+            Err(_) => anyhow::bail!(
+                "not stopped within {} s; the journal tells at the next start what ran",
+                GRACE.as_secs()
+            ),
+        },
         () = stop.wait() => anyhow::bail!("second signal: aborted; the journal tells at the next start what ran"),
     }
     outbox.running.close();
@@ -244,16 +255,13 @@ pub(super) fn random_word() -> anyhow::Result<String> {
 
 /// Without tokens in the configuration, one with all rights is written beside the journal.
 fn own_token(config: &mut Config) -> anyhow::Result<Option<PathBuf>> {
-    use std::os::unix::fs::OpenOptionsExt as _;
     if !config.tokens.is_empty() {
         return Ok(None);
     }
     let path = config.journal.with_extension("token");
     if !path.exists() {
         let text = random_word()?;
-        let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        let mut file = file.with_context(|| format!("cannot write {}", path.display()))?;
-        std::io::Write::write_all(&mut file, text.as_bytes())?;
+        write_private(&path, text.as_bytes())?;
     }
     let roles = [Role::Intake, Role::Read, Role::Approve].into_iter().collect();
     config.tokens.push(Token { name: "local".to_owned(), roles, file: path.clone() });

@@ -40,6 +40,11 @@ impl Client {
             // Only then it matters where the journal is: a container has no home to look in.
             _ => Self::left_word(remote)?,
         };
+        if server.parse::<http::Uri>().ok().and_then(|uri| uri.host().map(str::to_owned)).is_none() {
+            return Err(
+                Usage(format!("{server:?} is not a URL; write for instance http://127.0.0.1:8480")).into()
+            );
+        }
         let token = std::fs::read_to_string(&token_file)
             .with_context(|| format!("the token {} cannot be read", token_file.display()))?;
         Ok(Self {
@@ -55,8 +60,12 @@ impl Client {
         let path = journal(remote.journal.clone())?.with_extension("api.json");
         let word: Option<Word> =
             std::fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        let unknown =
-            |what: &str| Usage(format!("no agent has left word at {}: give {what}", path.display()));
+        let unknown = |what: &str| {
+            Usage(format!(
+                "no agent has left word at {}: start meshmend run, name its journal (--journal FILE), or give {what}",
+                path.display()
+            ))
+        };
         let server = remote.server.clone().or_else(|| word.as_ref().map(|word| word.server.clone()));
         let token_file = remote.token_file.clone().or_else(|| word.and_then(|word| word.token_file));
         let server = server.ok_or_else(|| unknown("--server URL"))?;
@@ -186,8 +195,10 @@ pub(super) fn history(remote: &Remote) -> anyhow::Result<u8> {
 }
 
 pub(super) fn bless(route: &str, remote: &Remote) -> anyhow::Result<u8> {
-    let (namespace, name) =
-        route.split_once('/').ok_or_else(|| Usage(format!("{route:?} is not NAMESPACE/NAME")))?;
+    let (namespace, name) = route
+        .split_once('/')
+        .filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty() && !name.contains('/'))
+        .ok_or_else(|| Usage(format!("{route:?} is not NAMESPACE/NAME")))?;
     let subject = Subject::virtual_service(namespace, name);
     let answer = Client::new(remote)?.call("/v1/history/bless", Some(json!({ "subject": subject })))?;
     if remote.output == Output::Json {

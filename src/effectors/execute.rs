@@ -5,7 +5,7 @@ use crate::cluster::told;
 use crate::engine::gate::Permit;
 use crate::model::action::Action;
 use crate::model::effect::Execute;
-use crate::model::plan::Outcome;
+use crate::model::plan::{Direction, Outcome};
 
 impl Effectors {
     /// Does one step: fresh facts, preconditions, dry run, permit, write.
@@ -17,7 +17,7 @@ impl Effectors {
             Ok(Prepared::AlreadyDone) => return Outcome::AlreadyDone,
             Ok(Prepared::Stale(why) | Prepared::NotYet(why)) => return Outcome::Stale { why },
             Ok(Prepared::Impossible(why)) => return Outcome::Failed { why },
-            Err(error) => return not_sent(&error),
+            Err(error) => return not_sent(execute.direction, &error),
         };
         match self.patch(&target, &body, Run::Dry).await {
             Ok(answer) => {
@@ -25,11 +25,11 @@ impl Effectors {
                     return Outcome::Failed { why };
                 }
             }
-            Err(error) => return not_sent(&error),
+            Err(error) => return not_sent(execute.direction, &error),
         }
         // The last thing before the write, so that nothing slow can come in between.
         if let Err(why) = permit.covers(execute, self.clock.now()) {
-            return Outcome::Failed { why };
+            return unsent(execute.direction, why);
         }
         match self.patch(&target, &body, Run::Real).await {
             Ok(answer) => match mutated(&answer, &execute.action) {
@@ -49,14 +49,23 @@ fn done(action: &Action) -> String {
     }
 }
 
-/// An error before the write: surely nothing was written, and trouble of the server (busy, away) is none of
-/// the object's, so the step may be looked at once more.
-fn not_sent(error: &kube::Error) -> Outcome {
+/// An error before the write. What the server refused stays refused; its own trouble is none of the object's.
+fn not_sent(way: Direction, error: &kube::Error) -> Outcome {
     let outcome = failed(error);
-    if let Outcome::Unknown { why } = outcome {
-        return Outcome::Stale { why: format!("the API server could not be asked: {why}") };
+    let kube::Error::Api(status) = error else { return unsent(way, told(error)) };
+    if status.code == 429 || status.code >= 500 {
+        return unsent(way, format!("the API server could not be asked: {}", status.message));
     }
     outcome
+}
+
+/// Surely nothing was written. A step forward is looked at once more, from the facts on; an undo is still
+/// owed, so the object is read again and it is tried again.
+fn unsent(way: Direction, why: String) -> Outcome {
+    match way {
+        Direction::Forward => Outcome::Stale { why },
+        Direction::Undo => Outcome::Unknown { why },
+    }
 }
 
 /// What an error of a write means. Only what the server surely did not do counts as failed.

@@ -22,7 +22,15 @@ impl Effectors {
         match self.cluster.read_route(&inspect.subject).await {
             Ok(None) => findings.gone = true,
             Ok(Some(route)) => {
-                match self.facts(&route, inspect).await {
+                let seen = self.cluster.sees_precedence();
+                if seen.is_err() {
+                    findings.hopeless.insert("route".to_owned());
+                }
+                let facts = match seen {
+                    Ok(()) => self.facts(&route, inspect).await,
+                    Err(why) => Err(why),
+                };
+                match facts {
                     Ok(facts) => findings.facts.route = Some(facts),
                     Err(why) => {
                         findings.missing.insert("route".to_owned(), why);
@@ -38,7 +46,6 @@ impl Effectors {
     }
 
     async fn facts(&self, route: &Route, inspect: &Inspect) -> Result<RouteFacts, String> {
-        self.cluster.sees_precedence()?;
         let subject = &route.subject;
         let now = self.clock.now();
         let destinations = self.cluster.look(&subject.namespace, &route.leads()).await?;

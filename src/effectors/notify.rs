@@ -1,5 +1,6 @@
 //! Notify: tell people, in the log and by a generic webhook.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -10,9 +11,11 @@ use crate::model::incident::Incident;
 use crate::model::plan::Outcome;
 
 /// Tells people.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Notifier {
     webhook: Option<(reqwest::Client, String)>,
+    /// Set while the webhook takes nothing: then one try each is enough, or news would queue for hours.
+    down: AtomicBool,
 }
 
 impl Notifier {
@@ -28,7 +31,7 @@ impl Notifier {
             .no_proxy()
             .build()
             .context("the client for the notification webhook could not be made")?;
-        Ok(Self { webhook: Some((client, url)) })
+        Ok(Self { webhook: Some((client, url)), down: AtomicBool::new(false) })
     }
 
     /// Tells people about an incident. The payload is the incident with a `sentence`.
@@ -47,9 +50,13 @@ impl Notifier {
         };
         // Nine tries over three minutes, as long as a receiver needs to be restarted; the incident keeps
         // what came of it, and a restart of ours tells again what was never delivered.
+        let times = if self.down.load(Ordering::Relaxed) { 0 } else { 8 };
         let (min, max) = (Duration::from_millis(500), Duration::from_secs(60));
-        let policy = ExponentialBuilder::default().with_min_delay(min).with_max_delay(max).with_max_times(8);
-        match post.retry(policy).await {
+        let policy =
+            ExponentialBuilder::default().with_min_delay(min).with_max_delay(max).with_max_times(times);
+        let delivered = post.retry(policy).await;
+        self.down.store(delivered.is_err(), Ordering::Relaxed);
+        match delivered {
             Ok(()) => Outcome::Done { detail: "delivered to the webhook".to_owned() },
             // The URL may hold a secret and is left out of every message.
             Err(error) => Outcome::Failed { why: format!("the webhook did not take it: {error}") },

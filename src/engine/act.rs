@@ -175,7 +175,8 @@ pub(super) fn reconciled(mut case: Case<'_>) -> Vec<Change> {
     }
     let why = format!("another revision is in force: {}", route.spec_hash.short());
     let (incident, step, direction) = (case.id(), case.incident.step, case.incident.direction);
-    let outcome = Outcome::Stale { why: why.clone() };
+    // Our write may have been made and changed by somebody, or something, after it.
+    let outcome = Outcome::Unknown { why: why.clone() };
     case.push(Change::StepEnded { incident, step, direction, outcome });
     match direction {
         Direction::Forward => give_up(case, Reason::Stale { why }),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::deadlines::{ENDED_KEPT, KEYS_KEPT};
+use super::deadlines::{CLOCKS_APART, ENDED_KEPT, KEYS_KEPT};
 use super::history;
 use super::ledger::Attempts;
 use super::state::{LastEnd, State, acts, waits_for_others};
@@ -92,20 +92,29 @@ fn unwritten(state: &mut State, change: &Change) {
 /// What changes the health of a key, whether its case is open or over.
 #[expect(clippy::wildcard_enum_match_arm, reason = "most changes say nothing about health")]
 fn listen(state: &mut State, at: Timestamp, change: &Change) {
-    let Some(case) = change.incident().and_then(|id| state.incidents.get(id)) else { return };
+    let key = match change {
+        // Their case may be forgotten by now.
+        Change::Ignored { key, .. } | Change::SourceResolved { key, .. } => key,
+        _ => match change.incident().and_then(|id| state.incidents.get(id)) {
+            Some(case) => &case.key,
+            None => return,
+        },
+    };
     // Looked up first, because the key is long and nearly always known.
-    if !state.attempts.contains_key(&case.key) {
-        state.attempts.insert(case.key.clone(), Attempts::default());
+    if !state.attempts.contains_key(key) {
+        state.attempts.insert(key.clone(), Attempts::default());
     }
-    let Some(attempts) = state.attempts.get_mut(&case.key) else { return };
+    let Some(attempts) = state.attempts.get_mut(key) else { return };
+    // A sender whose clock is wrong by years must not make its next signals old for years.
+    let latest = at.saturating_add(CLOCKS_APART).unwrap_or(at);
     match change {
         Change::Opened { signal, .. } => {
             attempts.ill(at, &signal.source);
-            attempts.told(signal.at);
+            attempts.told(signal.at.min(latest));
         }
         Change::Attached { source, began, .. } => {
             attempts.ill(at, source);
-            attempts.told(*began);
+            attempts.told((*began).min(latest));
         }
         Change::Ignored { source, .. } => attempts.ill(at, source),
         Change::SourceResolved { source, .. } => attempts.resolved(at, source),
@@ -172,6 +181,7 @@ pub(super) fn opened_case(state: &State, at: Timestamp, change: &Change) -> Opti
         attempts,
         inspection: 0,
         inspect_at: None,
+        unreadable: 0,
         found_at: None,
         findings: None,
         candidates: candidates.clone(),
@@ -231,6 +241,9 @@ pub(super) fn fold(case: &mut Incident, at: Timestamp, change: &Change) {
         }
         Change::InspectionDelayed { until, deadline, .. } => {
             case.inspect_at = Some(*until);
+            if case.phase == Phase::Inspecting {
+                case.unreadable += 1;
+            }
             case.deadline = Some(*deadline);
         }
         Change::Found { findings, .. } => {
@@ -240,6 +253,7 @@ pub(super) fn fold(case: &mut Incident, at: Timestamp, change: &Change) {
         }
         Change::Planned { plan, deadline, .. } => {
             enter(case, at, Phase::Planned);
+            case.unreadable = 0;
             case.plan = Some(plan.clone());
             case.deadline = Some(*deadline);
             case.rehearsal = None;
@@ -253,6 +267,8 @@ pub(super) fn fold(case: &mut Incident, at: Timestamp, change: &Change) {
         }
         Change::ApprovalAsked { plan, expires, .. } => {
             enter(case, at, Phase::AwaitingApproval);
+            // What was delivered before was other news.
+            case.notified.clear();
             case.deadline = Some(*expires);
             case.approval = Some(Approval { plan: *plan, expires: *expires, granted_by: None });
         }
@@ -306,6 +322,7 @@ pub(super) fn fold(case: &mut Incident, at: Timestamp, change: &Change) {
         Change::Noted { reason, .. } => case.reasons.push(Timed { at, reason: reason.clone() }),
         Change::Ended { phase, reason, .. } => {
             enter(case, at, *phase);
+            case.notified.clear();
             case.deadline = None;
             case.inspect_at = None;
             case.probe_at = None;

@@ -45,7 +45,7 @@ fn firing(state: &State, rules: &Rules, at: Timestamp, signal: &Signal) -> Vec<C
         }];
     }
     if let Some(incident) = belongs_to_ended(state, &key, at, signal) {
-        return vec![Change::Ignored { incident, source: signal.source.clone() }];
+        return vec![Change::Ignored { incident, key, source: signal.source.clone() }];
     }
     let id = IncidentId::new(&state.journal, state.opened + 1);
     let (candidates, passed) = select::candidates(rules, &id, signal);
@@ -94,16 +94,30 @@ fn belongs_to_ended(state: &State, key: &IncidentKey, at: Timestamp, signal: &Si
 /// A source says that it is over. That is news also when another source opened the case, or when the case
 /// is over: the healthy time that brings attempts back begins with the last of them.
 fn resolved(state: &State, rules: &Rules, at: Timestamp, signal: &Signal) -> Vec<Change> {
-    let key = key(signal);
-    let fired = state.attempts.get(&key).is_some_and(|known| known.firing.contains(&signal.source));
-    let ended = || state.ended.get(&key).map(|end| &end.incident);
-    let known = state.open.get(&key).or_else(ended).filter(|_| fired);
-    let Some(mut case) = known.and_then(|id| Case::of(state, rules, at, id)) else { return Vec::new() };
-    let incident = case.id();
-    case.push(Change::SourceResolved { incident, source: signal.source.clone() });
+    let Some((key, id)) = fired(state, signal) else { return Vec::new() };
+    let (incident, source) = (id.clone(), signal.source.clone());
+    let change = Change::SourceResolved { incident, key, source };
+    // The case itself may be forgotten; its key is not.
+    let Some(mut case) = Case::of(state, rules, at, &id) else { return vec![change] };
+    case.push(change);
     let phase = case.incident.phase;
     if case.incident.firing.is_empty() && !phase.is_acting() && !phase.is_end() {
         return case.end(Phase::Resolved, Reason::SignalResolved);
     }
     case.changes
+}
+
+/// The key that the source of this signal said to be ill, with its open or last case.
+fn fired(state: &State, signal: &Signal) -> Option<(IncidentKey, IncidentId)> {
+    let said = |key: &IncidentKey| {
+        state.attempts.get(key).is_some_and(|known| known.firing.contains(&signal.source))
+    };
+    let own = key(signal);
+    if said(&own) {
+        let ended = || state.ended.get(&own).map(|end| &end.incident);
+        return state.open.get(&own).or_else(ended).map(|id| (own.clone(), id.clone()));
+    }
+    // An alert speaks for itself alone, also when its labels lead elsewhere by now: a route came or went.
+    let open = || state.open.iter().find(|(key, _)| said(key)).map(|(key, id)| (key.clone(), id.clone()));
+    signal.alert.is_some().then(open).flatten()
 }

@@ -35,9 +35,12 @@ pub(super) const ENDED_KEPT: usize = 500;
 /// How long it is remembered how the last case of a key ended: longer than any sender's pause between two
 /// repeats (Alertmanager's default is four hours, some take a day).
 pub(super) const KEYS_KEPT: SignedDuration = SignedDuration::from_secs(7 * 86_400);
-/// How long a plan waits for facts that cannot be read: a restart of Prometheus or of the API server.
-pub(super) const UNKNOWN_FOR: SignedDuration = SignedDuration::from_secs(60);
-/// Pause between two tries to read them.
+/// How far a sender's clock may be ahead of ours before we stop believing it.
+pub(super) const CLOCKS_APART: SignedDuration = SignedDuration::from_secs(86_400);
+/// How often facts that cannot be read are tried again: with the pauses between, and up to ten seconds for
+/// each try that nobody answers, a minute or so, which is a restart of Prometheus or of the API server.
+pub(super) const READ_TRIES: u32 = 5;
+/// Pause between two of these tries.
 pub(super) const READ_AGAIN: SignedDuration = SignedDuration::from_secs(10);
 /// After a restart, people are told again of ends up to this old that may not have reached them.
 pub(super) const TELL_AGAIN: SignedDuration = SignedDuration::from_secs(86_400);

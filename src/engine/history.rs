@@ -26,6 +26,8 @@ pub struct RouteHistory {
     pub uid: String,
     /// Hash of the spec in force; `None` while the object does not exist.
     pub in_force: Option<Digest>,
+    /// Since when it has been in force.
+    pub since: Option<Timestamp>,
     /// Revisions, oldest first sight first.
     pub revisions: Vec<Revision>,
     /// When the object vanished; `None` while it is there.
@@ -73,20 +75,25 @@ pub(super) fn seen(state: &State, revision: &RevisionSeen) -> Vec<Change> {
 }
 
 /// A revision earned trust by traffic, or a person gave it.
-pub(super) fn proven(state: &State, proven: &RevisionProven) -> Vec<Change> {
+pub(super) fn proven(state: &State, now: Timestamp, proven: &RevisionProven) -> Vec<Change> {
     let Some(route) = state.routes.get(&proven.subject) else { return Vec::new() };
     let Some(revision) = route.revision(&proven.spec_hash) else { return Vec::new() };
-    if matches!(revision.standing, Standing::Good { .. }) {
-        return Vec::new();
-    }
     let by_traffic = matches!(proven.proof, Proof::Traffic { .. });
+    if let Standing::Good { at, .. } = revision.standing {
+        // Good again, since it came back into force: it is the last known good one now. A person's word
+        // always counts anew.
+        let again = route.in_force == Some(proven.spec_hash) && route.since.is_some_and(|since| at < since);
+        if (by_traffic && !again) || now <= at {
+            return Vec::new();
+        }
+    }
     let earns = route.in_force == Some(proven.spec_hash)
         && !revision.managed_by.is_canary()
         && !route.ours.contains(&proven.spec_hash)
         // A new journal does not remember what we wrote; the object does.
         && revision.manager != FIELD_MANAGER
         // Traffic does not acquit a revision that an incident was attributed to; a person may.
-        && matches!(revision.standing, Standing::Seen);
+        && !matches!(revision.standing, Standing::Bad { .. });
     if by_traffic && !earns {
         return Vec::new();
     }
@@ -124,7 +131,7 @@ pub(super) fn fold(routes: &mut BTreeMap<Subject, RouteHistory>, at: Timestamp, 
                 // A replacement of the same name is another object with a history of its own.
                 *route = RouteHistory { uid: revision.uid.clone(), ..RouteHistory::default() };
             }
-            (route.in_force, route.gone_at) = (Some(revision.spec_hash), None);
+            (route.in_force, route.since, route.gone_at) = (Some(revision.spec_hash), Some(at), None);
             if route.revision(&revision.spec_hash).is_none() {
                 route.revisions.push(Revision {
                     spec_hash: revision.spec_hash,
@@ -166,8 +173,12 @@ pub(super) fn fold(routes: &mut BTreeMap<Subject, RouteHistory>, at: Timestamp, 
 /// Drops the oldest revision beyond the cap, never the one in force nor the newest good one.
 fn prune(route: &mut RouteHistory) {
     while route.revisions.len() > REVISIONS_KEPT {
-        let newest_good =
-            route.revisions.iter().rposition(|revision| matches!(revision.standing, Standing::Good { .. }));
+        let good_at = |revision: &Revision| match revision.standing {
+            Standing::Good { at, .. } => Some(at),
+            Standing::Seen | Standing::Bad { .. } => None,
+        };
+        let good = route.revisions.iter().enumerate().filter(|(_, revision)| good_at(revision).is_some());
+        let newest_good = good.max_by_key(|(_, revision)| good_at(revision)).map(|(index, _)| index);
         let oldest = route.revisions.iter().enumerate().position(|(index, revision)| {
             Some(index) != newest_good && Some(revision.spec_hash) != route.in_force
         });

@@ -2,7 +2,7 @@
 
 use super::act;
 use super::case::Case;
-use super::deadlines::{PLANNED, READ_AGAIN, UNKNOWN_FOR};
+use super::deadlines::{INSPECTING, PLANNED, READ_AGAIN, READ_TRIES};
 use super::gate;
 use super::refusals;
 use crate::model::action::Action;
@@ -31,9 +31,9 @@ pub(super) fn inspected(mut case: Case<'_>, inspection: u32, findings: &Findings
         return act::reconciled(case);
     }
     let chosen = choose(&mut case, findings);
-    if hopes(&case) {
+    if hopes(&case, findings) {
         let (incident, until) = (case.id(), case.after(READ_AGAIN));
-        let deadline = case.incident.deadline.unwrap_or(until).max(until);
+        let deadline = until.saturating_add(INSPECTING).unwrap_or(until);
         case.push(Change::InspectionDelayed { incident, until, deadline });
         return case.changes;
     }
@@ -44,12 +44,17 @@ pub(super) fn inspected(mut case: Case<'_>, inspection: u32, findings: &Findings
 }
 
 /// Whether a better plan may come out of another look: something that a candidate needs could not be read,
-/// and not for long yet. One hiccup of Prometheus must not end a case.
-fn hopes(case: &Case<'_>) -> bool {
-    let unknown =
-        |reason: &Reason| matches!(reason, Reason::FactUnknown { .. } | Reason::IndicatorUnreadable { .. });
-    let waited = case.at.duration_since(case.incident.phase_since);
-    waited < UNKNOWN_FOR && case.incident.passed_over.iter().any(|passed| unknown(&passed.reason))
+/// may be readable again, and was not tried often yet. One hiccup of Prometheus must not end a case.
+#[expect(clippy::wildcard_enum_match_arm, reason = "all other reasons are answers")]
+fn hopes(case: &Case<'_>, findings: &Findings) -> bool {
+    let hopeful = |reason: &Reason| match reason {
+        Reason::FactUnknown { fact: what, .. } | Reason::IndicatorUnreadable { indicator: what, .. } => {
+            !findings.hopeless.contains(what)
+        }
+        _ => false,
+    };
+    case.incident.unreadable < READ_TRIES
+        && case.incident.passed_over.iter().any(|passed| hopeful(&passed.reason))
 }
 
 /// Asks the candidates in order; the first that yields a valid plan wins, the others are recorded.

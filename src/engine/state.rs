@@ -120,6 +120,11 @@ impl State {
         self
     }
 
+    /// Keys that a source said to be ill and has not said otherwise, whether their cases are open or over.
+    pub fn fired_by<'s>(&'s self, source: &'s str) -> impl Iterator<Item = &'s IncidentKey> {
+        self.attempts.iter().filter(move |(_, known)| known.firing.contains(source)).map(|(key, _)| key)
+    }
+
     /// How many incidents are not over.
     #[must_use]
     pub fn open_count(&self) -> usize {

@@ -133,6 +133,12 @@ fn resume(mut case: Case<'_>) -> Vec<Change> {
             let step = case.incident.step;
             act::start(&mut case, step);
         }
+        // Its deadline goes on: a crash loop must not put off the end for ever.
+        Phase::Executing if case.incident.reconciling => {
+            if case.incident.inspect_at.is_none() {
+                select::inspect(&mut case);
+            }
+        }
         Phase::Executing => return act::reconcile(case, "the agent was restarted while the step ran"),
         Phase::Probing => verify::probe(&mut case),
         // The news may not have gone out: telling people twice is better than never.

@@ -43,13 +43,16 @@ pub(super) fn probe(case: &mut Case<'_>) {
     case.push(change);
 }
 
-/// A probe answered. Only the newest one counts, and only once.
+/// A probe answered. A slow one counts too, if nothing newer was measured meanwhile; each counts once.
 pub(super) fn probed(mut case: Case<'_>, probe: u32, reading: &Probe) -> Vec<Change> {
     let counted = case.incident.last_probe.as_ref().is_some_and(|last| last.at >= reading.at);
-    if case.incident.phase != Phase::Probing || case.incident.probe != probe || counted {
+    if case.incident.phase != Phase::Probing || probe > case.incident.probe || counted {
         return Vec::new();
     }
     let (Some(recover), Some(since)) = (recover(&case), case.incident.probe_since) else { return Vec::new() };
+    if reading.at < since {
+        return Vec::new();
+    }
     let good = matches!(reading.level, Level::Healthy | Level::Warning);
     let good_since = good.then(|| case.incident.good_since.unwrap_or(case.at));
     let incident = case.id();

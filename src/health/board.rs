@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::model::indicator::{Figure, Level, Probe, Reading};
-use crate::model::signal::{Severity, Signal, SignalState, Symptom};
+use crate::model::signal::{Severity, Signal, SignalState};
 use crate::model::subject::Subject;
 use crate::rules::{Catalogue, Indicator, Trigger};
 
@@ -102,8 +102,9 @@ impl Board {
     }
 
     /// After a restart: what was heard of before, and not to be over, still fires as far as anybody knows.
-    pub fn resume(&mut self, catalogue: &Catalogue, symptom: &Symptom, subject: &Subject, at: Timestamp) {
-        let measured = catalogue.iter().filter(|i| i.trigger.as_ref().is_some_and(|t| t.symptom == *symptom));
+    pub fn resume(&mut self, catalogue: &Catalogue, family: &str, subject: &Subject, at: Timestamp) {
+        let measured =
+            catalogue.iter().filter(|i| i.trigger.as_ref().is_some_and(|t| t.symptom.family() == family));
         for indicator in measured {
             let why = "not measured since the restart".to_owned();
             let (indicator, level) = (indicator.id.clone(), Level::Unknown);
@@ -175,8 +176,7 @@ mod tests {
         let rules = Rules::load(&RuleFiles::embedded(), None).unwrap().rules;
         let mut board = Board::default();
         let subject = Subject::virtual_service("shop", "cart");
-        let symptom = "traffic.route_errors".parse().unwrap();
-        board.resume(&rules.indicators, &symptom, &subject, reading(0, Err("")).at);
+        board.resume(&rules.indicators, "traffic", &subject, reading(0, Err("")).at);
         let mut states = Vec::new();
         for (second, figure) in [
             (5, Ok((0.9, 30.0))),  // too few to begin with

@@ -36,24 +36,27 @@ pub(super) fn open(journal: &Path, given: Option<&Path>) -> Result<Ed25519KeyPai
     let current = fs::read_to_string(&public).unwrap_or_default();
     if current.trim() != hex {
         if !current.is_empty() {
-            let why = "it holds another key than the one that signs; move it away if the key was changed on purpose";
+            let why = "it holds another key than the one that signs; put the old key back, or begin a new journal with the new one";
             return Err(failed("will not overwrite", &public, why));
         }
-        fs::write(&public, format!("{hex}\n")).map_err(|e| failed("could not write", &public, e))?;
+        write_private(&public, format!("{hex}\n").as_bytes())?;
     }
     Ok(pair)
 }
 
-/// Writes a file that only its owner may read.
-pub(super) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), JournalError> {
+/// Writes a file that only its owner may read, whole or not at all: it gets its name once it is on disk.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), JournalError> {
+    let part = path.with_extension("part");
     let mut file = fs::OpenOptions::new()
         .write(true)
-        .create_new(true)
+        .create(true)
+        .truncate(true)
         .mode(0o600)
-        .open(path)
-        .map_err(|error| failed("could not create", path, error))?;
+        .open(&part)
+        .map_err(|error| failed("could not create", &part, error))?;
     file.write_all(bytes)
         .and_then(|()| file.sync_all())
+        .and_then(|()| fs::rename(&part, path))
         .map_err(|error| failed("could not write", path, error))
 }
 

@@ -80,7 +80,7 @@ impl Journal for MemoryJournal {
         Ok(head)
     }
 
-    fn heartbeat(&mut self, _at: jiff::Timestamp) -> Result<(), JournalError> {
+    fn heartbeat(&mut self, _at: jiff::Timestamp) -> Result<(), AppendError> {
         Ok(())
     }
 

@@ -179,11 +179,14 @@ impl Journal for SqliteJournal {
         }
     }
 
-    fn heartbeat(&mut self, at: jiff::Timestamp) -> Result<(), JournalError> {
-        if self.head.seq > 0 {
-            self.sign_head(at)?;
+    fn heartbeat(&mut self, at: jiff::Timestamp) -> Result<(), AppendError> {
+        if self.head.seq == 0 {
+            return Ok(());
         }
-        Ok(())
+        self.sign_head(at).map_err(|error| {
+            self.look_again();
+            refused(&error)
+        })
     }
 
     fn blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, JournalError> {

@@ -40,9 +40,9 @@ pub enum Change {
         began: Timestamp,
     },
     /// A signal that belongs to a case that is over.
-    Ignored { incident: IncidentId, source: String },
+    Ignored { incident: IncidentId, key: IncidentKey, source: String },
     /// A source stopped firing; also of a case that is over, because health begins with it.
-    SourceResolved { incident: IncidentId, source: String },
+    SourceResolved { incident: IncidentId, key: IncidentKey, source: String },
     /// A playbook was considered and not used.
     PassedOver { incident: IncidentId, passed: PassedOver },
     /// Read the facts. `after` delays it while a permit may still be running.

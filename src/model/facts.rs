@@ -1,7 +1,7 @@
 //! Facts: what an inspection found at one instant. Field names and units are a contract with playbook
 //! authors: durations in seconds, shares 0 to 1, and a field that may be unknown is simply absent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -191,6 +191,9 @@ pub struct Findings {
     /// Facts that were asked for and could not be read, with the reason.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub missing: BTreeMap<String, String>,
+    /// Facts and indicators among them that will not be readable later either: no source is configured.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub hopeless: BTreeSet<String>,
     /// The indicators that would verify the candidates, read before any act: by indicator id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub indicators: BTreeMap<String, super::indicator::Probe>,

@@ -216,6 +216,9 @@ pub struct Incident {
     /// Earliest time for the next inspection (a permit may still be running); `None`: at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inspect_at: Option<Timestamp>,
+    /// Inspections in a row that found something unreadable and were put off.
+    #[serde(default)]
+    pub unreadable: u32,
     /// When the findings were made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found_at: Option<Timestamp>,

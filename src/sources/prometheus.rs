@@ -54,6 +54,9 @@ pub struct Counts {
     pub bad: f64,
 }
 
+/// A value for each host, or why there is none for it.
+pub type ByHost<T> = BTreeMap<String, Result<T, String>>;
+
 #[derive(Deserialize)]
 struct Answer {
     status: String,
@@ -128,21 +131,19 @@ impl Prometheus {
     /// samples: nothing is known about it. A host with samples and no bad ones had zero bad ones.
     ///
     /// # Errors
-    /// What went wrong; warnings and values that are not finite count as errors, because half an answer
-    /// could heal the wrong thing.
-    pub async fn counts(&self, samples: &str, bad: &str) -> Result<BTreeMap<String, Counts>, String> {
+    /// What went wrong with the whole answer; warnings count as errors, because half an answer could heal the
+    /// wrong thing. A value that is no count makes only its own host unknown.
+    pub async fn counts(&self, samples: &str, bad: &str) -> Result<ByHost<Counts>, String> {
         let (samples, bad) = futures::join!(self.query(samples), self.query(bad));
         let (samples, bad) = (samples?, bad?);
-        Ok(samples
-            .into_iter()
-            .map(|(host, samples)| {
-                let bad = bad.get(&host).copied().unwrap_or(0.0);
-                (host, Counts { samples, bad })
-            })
-            .collect())
+        let both = |host: &String, samples: Result<f64, String>| {
+            let bad = bad.get(host).cloned().unwrap_or(Ok(0.0))?;
+            Ok(Counts { samples: samples?, bad })
+        };
+        Ok(samples.into_iter().map(|(host, samples)| (host.clone(), both(&host, samples))).collect())
     }
 
-    async fn query(&self, promql: &str) -> Result<BTreeMap<String, f64>, String> {
+    async fn query(&self, promql: &str) -> Result<ByHost<f64>, String> {
         let call = async {
             let request = self.request(promql)?;
             self.http.clone().oneshot(request).await.map_err(|error| chain(error.as_ref()))
@@ -190,7 +191,7 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-fn read(body: &[u8], now: Timestamp) -> Result<BTreeMap<String, f64>, String> {
+fn read(body: &[u8], now: Timestamp) -> Result<ByHost<f64>, String> {
     let answer: Answer =
         serde_json::from_slice(body).map_err(|error| format!("unexpected answer: {error}"))?;
     if answer.status != "success" {
@@ -208,17 +209,18 @@ fn read(body: &[u8], now: Timestamp) -> Result<BTreeMap<String, f64>, String> {
         let Some(host) = series.metric.get("destination_service") else {
             return Err("a series has no label destination_service".to_owned());
         };
-        let value: f64 =
-            series.value.1.parse().map_err(|_| format!("{:?} is not a number", series.value.1))?;
         let off = (series.value.0 - now.as_duration().as_secs_f64()).abs();
         if off > MAX_OFF_S {
             return Err(format!("its clock is {off:.0} s off ours: what it measured is not about now"));
         }
-        if !value.is_finite() || value < 0.0 {
-            return Err(format!("the value for {host} is {value}"));
-        }
-        if values.insert(host.clone(), value).is_some() {
-            return Err(format!("two series for {host}"));
+        let value = match series.value.1.parse::<f64>() {
+            Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
+            _ => Err(format!("the value for {host} is {:?}, which is no count", series.value.1)),
+        };
+        if let Some(known) = values.get_mut(host) {
+            *known = Err(format!("there are two series for {host}"));
+        } else {
+            values.insert(host.clone(), value);
         }
     }
     Ok(values)
@@ -237,11 +239,15 @@ mod tests {
             )
         };
         let read = |text: &str| read(text.as_bytes(), Timestamp::from_second(1_000).unwrap());
-        assert_eq!(read(&vector("3")).unwrap().get("a"), Some(&3.0));
+        assert_eq!(read(&vector("3")).unwrap().get("a"), Some(&Ok(3.0)));
+        for bad in ["NaN", "+Inf", "-1", "x"] {
+            // Mutation: reading NaN as 0 would make an ill route look healthy.
+            assert!(read(&vector(bad)).unwrap()["a"].is_err(), "{bad}");
+        }
+        let twice = vector("3")
+            .replace("}]}}", "},{\"metric\":{\"destination_service\":\"a\"},\"value\":[1000.5,\"4\"]}]}}");
+        assert!(read(&twice).unwrap()["a"].is_err(), "which of the two is meant?");
         for bad in [
-            vector("NaN"),
-            vector("+Inf"),
-            vector("-1"),
             r#"{"status":"error","error":"timed out"}"#.to_owned(),
             r#"{"status":"success","warnings":["partial"],"data":{"resultType":"vector","result":[]}}"#
                 .to_owned(),
@@ -249,7 +255,6 @@ mod tests {
             "<html>".to_owned(),
             vector("3").replace("1000.5", "900"),
         ] {
-            // Mutation: reading NaN as 0 would make an ill route look healthy.
             assert!(read(&bad).is_err(), "{bad}");
         }
     }

@@ -99,7 +99,7 @@ fn what_prometheus_does_not_surely_say_is_never_acted_on() {
             let (status, _) =
                 stage.call(Role::Intake, "/v1/alerts/alertmanager", Some(&alert("f1", "firing"))).await;
             assert_eq!(status, 200);
-            stage.wait(120).await;
+            stage.wait(150).await;
             let case = only_case(&stage).await;
             assert_eq!(case.phase, Phase::Escalated, "{lie:?}");
             let unknown =

@@ -221,6 +221,7 @@ pub(super) fn findings(subject: &Subject, spec: &str, at: Timestamp) -> Findings
     Findings {
         facts: Facts { route: Some(route), traffic: Some(traffic) },
         missing: BTreeMap::new(),
+        hopeless: std::collections::BTreeSet::new(),
         indicators: BTreeMap::from([(INDICATOR.to_owned(), reading(Level::Critical, at))]),
         labels: BTreeMap::new(),
         population: Population { workload: 1, namespace: 100, mesh: 100 },

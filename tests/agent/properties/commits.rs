@@ -54,7 +54,7 @@ impl Journal for Shared {
     fn read(&self, from: u64, visit: &mut dyn FnMut(Record) -> ControlFlow<()>) -> Result<(), JournalError> {
         self.held().read(from, visit)
     }
-    fn heartbeat(&mut self, at: Timestamp) -> Result<(), JournalError> {
+    fn heartbeat(&mut self, at: Timestamp) -> Result<(), AppendError> {
         self.held().heartbeat(at)
     }
     fn close(self: Box<Self>, _at: Timestamp) -> Result<(), JournalError> {
