@@ -12,6 +12,7 @@ use super::board::Boards;
 use super::driver::{Input, Reply};
 use super::intake;
 use crate::api::{Agent, Ballot, Notification, Refusal};
+use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::engine::State;
 use crate::model::digest::Digest;
@@ -37,6 +38,8 @@ pub struct Running {
     pub results: mpsc::UnboundedSender<Input>,
     /// Sources.
     pub sources: mpsc::Sender<Input>,
+    /// Time.
+    pub clock: Clock,
     /// Set while the journal cannot be written.
     pub failing: Arc<AtomicBool>,
     /// Set when the agent begins to shut down.
@@ -62,7 +65,7 @@ impl Running {
     }
 
     fn here(&self) -> intake::Here<'_> {
-        intake::Here { cluster: &self.cluster, name: self.name.as_deref() }
+        intake::Here { cluster: &self.cluster, name: self.name.as_deref(), now: self.clock.elsewhere() }
     }
 
     /// Without our cache every target would be unknown; the sender repeats itself.

@@ -197,6 +197,7 @@ async fn heal(options: &Options, path: &Path) -> anyhow::Result<Summary> {
         cluster,
         boards,
         rules,
+        clock,
         failing,
         name: None,
         results: results.clone(),

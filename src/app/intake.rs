@@ -2,12 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use jiff::{SignedDuration, Timestamp};
+
 use crate::api::{Alert, Notification, Refusal};
 use crate::cluster::{Cluster, Resolved};
 use crate::model::digest::Digest;
 use crate::model::signal::{Severity, Signal, SignalState, Symptom};
 use crate::model::subject::Subject;
 use crate::rules::{AlertMap, Mapped, Named};
+
+/// How far a sender's clock may be ahead of ours.
+const AHEAD: SignedDuration = SignedDuration::from_hours(1);
 
 /// The signals of one notification, in its order.
 pub fn alerts(notification: &Notification, source: &str, map: &AlertMap, here: &Here<'_>) -> Vec<Signal> {
@@ -20,6 +25,8 @@ pub struct Here<'a> {
     pub cluster: &'a Cluster,
     /// Our cluster's name, where the configuration gives one.
     pub name: Option<&'a str>,
+    /// What clocks elsewhere read now.
+    pub now: Timestamp,
 }
 
 impl Here<'_> {
@@ -131,6 +138,9 @@ pub fn signals(signals: Vec<Signal>, source: &str, here: &Here<'_>) -> Result<Ve
         }
         signal.subject.cluster = None;
         signal.subject.mesh = None;
+        if signal.at.duration_since(here.now) > AHEAD {
+            wrong.push(format!("{}: at lies more than an hour ahead: {}", signal.subject, signal.at));
+        }
         if signal.value.is_some_and(|value| !value.is_finite()) {
             wrong.push(format!("{}: the value is not a number", signal.subject));
         }

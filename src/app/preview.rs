@@ -49,7 +49,7 @@ pub async fn plan(
     let synced = tokio::time::timeout(std::time::Duration::from_secs(30), cluster.wait_synced()).await;
     synced
         .map_err(|_| anyhow::anyhow!("the cluster could not be read: {}", cluster.troubles().join("; ")))?;
-    let here = intake::Here { cluster: &cluster, name: config.cluster.as_deref() };
+    let here = intake::Here { cluster: &cluster, name: config.cluster.as_deref(), now: clock.elsewhere() };
     let taken =
         intake::signals(vec![signal], "plan", &here).map_err(|refusal| anyhow::anyhow!(refusal.message))?;
 

@@ -107,6 +107,7 @@ pub async fn run(mut setup: Setup) -> anyhow::Result<()> {
         cluster: Arc::clone(&cluster),
         boards: Arc::clone(&boards),
         rules,
+        clock,
         failing: driver.failing(),
         name: config.cluster.clone(),
         results: results.clone(),

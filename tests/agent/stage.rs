@@ -111,6 +111,7 @@ impl Stage {
             boards,
             rules,
             name: Some("shop-eu1".to_owned()),
+            clock,
             failing,
             results,
             sources,

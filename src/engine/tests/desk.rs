@@ -1,6 +1,6 @@
 //! The desk of the engine's stories: a state with its rules and its time, and short words for what is heard.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -221,7 +221,7 @@ pub(super) fn findings(subject: &Subject, spec: &str, at: Timestamp) -> Findings
     Findings {
         facts: Facts { route: Some(route), traffic: Some(traffic) },
         missing: BTreeMap::new(),
-        hopeless: std::collections::BTreeSet::new(),
+        hopeless: BTreeSet::new(),
         indicators: BTreeMap::from([(INDICATOR.to_owned(), reading(Level::Critical, at))]),
         labels: BTreeMap::new(),
         population: Population { workload: 1, namespace: 100, mesh: 100 },
