@@ -18,7 +18,13 @@ pub struct Line {
 /// The lines of one record.
 #[must_use]
 pub fn lines(draft: &Draft) -> Vec<Line> {
-    draft.changes.iter().filter_map(line).map(|(word, text)| Line { word, text }).collect()
+    of(&draft.changes)
+}
+
+/// The lines of what was decided.
+#[must_use]
+pub fn of(changes: &[Change]) -> Vec<Line> {
+    changes.iter().filter_map(line).map(|(word, text)| Line { word, text }).collect()
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "only some changes are worth a line")]

@@ -9,10 +9,11 @@ use super::commands::{Demo, Explain, Output, Plan, Replay, Run, Where};
 use super::people;
 use super::{FAILED, FINDINGS, FINE, Usage};
 use crate::app::demo::{self, Options, Show};
-use crate::app::{files, offline, preview, run as agent};
+use crate::app::{files, offline, preview, run as agent, story};
 use crate::cluster::Access;
 use crate::config::Config;
 use crate::engine::explain::lines;
+use crate::model::change::Change;
 use crate::model::plan::Rehearsal;
 use crate::sim::Pace;
 
@@ -118,13 +119,22 @@ pub(super) fn replay(args: &Replay) -> anyhow::Result<u8> {
                 "record {} ({}, incident {incident}) differs",
                 difference.seq, difference.kind
             ));
-            let brief = |changes: &[crate::model::change::Change]| serde_json::to_string(changes);
-            people::say(format!("  was: {}", brief(&difference.recorded)?));
-            people::say(format!("  now: {}", brief(&difference.decided)?));
+            let (was, now) = (&difference.recorded, &difference.decided);
+            let same = was.iter().zip(now).take_while(|(was, now)| was == now).count();
+            people::say(format!("  was: {}", brief(&was[same..])));
+            people::say(format!("  now: {}", brief(&now[same..])));
         }
         people::say(format!("{} records, {} decisions differ", found.records, found.differences.len()));
     }
     Ok(if found.differences.is_empty() { FINE } else { FINDINGS })
+}
+
+/// What was decided in a line: the whole of it is in the JSON.
+fn brief(changes: &[Change]) -> String {
+    let told: Vec<String> =
+        story::of(changes).into_iter().map(|line| format!("{} {}", line.word, line.text)).collect();
+    let told = if told.is_empty() { format!("{} changes", changes.len()) } else { told.join("; ") };
+    people::cut(&told, 73)
 }
 
 pub(super) fn explain(args: &Explain) -> anyhow::Result<u8> {
