@@ -18,6 +18,10 @@ command -v cargo >/dev/null 2>&1 || {
   echo "missing: Rust 1.95 or newer (cargo); install it from https://rustup.rs" >&2
   exit 1
 }
+command -v cc >/dev/null 2>&1 || {
+  echo "missing: a C compiler (cc), for SQLite and ring; for instance gcc or clang from your system" >&2
+  exit 1
+}
 if [ "$cluster" = yes ]; then
   command -v go >/dev/null 2>&1 || {
     echo "missing: Go 1.26 or newer, for the tests on a real API server (https://go.dev/dl)" >&2
