@@ -113,8 +113,14 @@ fn a_grouped_notification_is_taken_whole() {
         let (status, answer) = stage.call(Role::Intake, ALERTS, Some(&body)).await;
         assert_eq!(status, 200);
         assert_eq!(answer["incidents"].as_array().map(Vec::len), Some(3_000), "none lost, none doubled");
-        let signals = records(&stage).iter().filter(|record| record.kind == "signal").count();
-        assert_eq!(signals, 3_000);
+        let signals: Vec<u64> = records(&stage)
+            .iter()
+            .filter(|record| record.kind == "signal")
+            .map(|record| record.seq)
+            .collect();
+        assert_eq!(signals.len(), 3_000);
+        // What the first alerts led to is recorded behind the last of them: one commit took them all.
+        assert_eq!(signals[2_999] - signals[0], 2_999);
     });
 }
 
