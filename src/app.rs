@@ -10,6 +10,7 @@ pub mod intake;
 pub mod offline;
 pub mod outbox;
 pub mod preview;
+pub mod queue;
 pub mod run;
 pub mod screen;
 pub mod story;

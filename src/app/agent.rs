@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use super::board::Boards;
-use super::driver::{Input, Reply};
 use super::intake;
+use super::queue::{Input, Reply};
 use crate::api::{Agent, Ballot, Notification, Refusal};
 use crate::clock::Clock;
 use crate::cluster::Cluster;

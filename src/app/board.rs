@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use super::driver::Input;
+use super::queue::Input;
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Route};
 use crate::config::History;

@@ -13,9 +13,10 @@ use tokio::sync::mpsc;
 
 use super::agent::Running;
 use super::board::Boards;
-use super::driver::{Driver, Input, Queues};
+use super::driver::Driver;
 use super::feed;
 use super::outbox::Outbox;
+use super::queue::{Input, Queues};
 use super::screen::Screen;
 use super::story::{self, Line};
 use crate::api::Agent as _;

@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
+use super::queue::{Input, Launch, Queues, gather};
 use crate::clock::Clock;
-use crate::engine::gate::{self, Permit};
+use crate::engine::gate;
 use crate::engine::{State, apply, decide, effects};
 use crate::journal::{AppendError, Journal, JournalError};
 use crate::model::change::Change;
@@ -23,49 +24,10 @@ use crate::rules::Rules;
 
 /// Records between two snapshots: folding this many takes milliseconds.
 const SNAPSHOT_EVERY: u64 = 512;
-/// Inputs taken into one commit: enough to share the cost of a flush, few enough to answer soon.
-const BATCH: usize = 256;
 /// The head is signed at least this often, so that a journal that stopped can be told from a quiet one.
 const HEARTBEAT: SignedDuration = SignedDuration::from_mins(10);
 /// Pause before a failed commit is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// The incidents an input led to, or why it was not taken.
-pub type Reply = Result<Vec<String>, String>;
-
-/// Something for the driver.
-pub enum Input {
-    /// Events that belong into one commit.
-    Events {
-        /// What happened, in order.
-        events: Vec<EventKind>,
-        /// Documents they cite.
-        blobs: Vec<Blob>,
-        /// Told once durable; those who wait for an answer repeat themselves if there is none.
-        reply: Option<oneshot::Sender<Reply>>,
-    },
-    /// A look at the state.
-    Look(Box<dyn FnOnce(&State) + Send>),
-}
-
-impl Input {
-    /// One event nobody waits for.
-    #[must_use]
-    pub fn event(event: EventKind) -> Self {
-        Self::Events { events: vec![event], blobs: Vec::new(), reply: None }
-    }
-}
-
-/// An effect to start, with its permit where it writes.
-#[derive(Debug)]
-pub struct Launch {
-    /// What to do.
-    pub effect: Effect,
-    /// Leave to do it.
-    pub permit: Option<Permit>,
-    /// Documents it needs.
-    pub blobs: Vec<Blob>,
-}
 
 /// What a record is shown to: the demo's screen, the metrics.
 pub type Watcher = Box<dyn FnMut(&State, &Draft) + Send>;
@@ -85,17 +47,6 @@ pub struct Driver {
     started: bool,
     /// When the next heartbeat is due.
     heartbeat_at: Timestamp,
-}
-
-/// Ends of the queues the driver reads. Results come back on a queue of their own, which sources cannot
-/// fill.
-pub struct Queues {
-    /// Results of effects, and people's looks and votes.
-    pub results: mpsc::UnboundedReceiver<Input>,
-    /// Sources; bounded, so that a flood makes its senders wait.
-    pub sources: mpsc::Receiver<Input>,
-    /// Effects to start.
-    pub launches: mpsc::UnboundedSender<Launch>,
 }
 
 impl Driver {
@@ -335,29 +286,6 @@ impl Driver {
         };
         digests.into_iter().filter_map(read).collect()
     }
-}
-
-/// Waits for work: results first, then sources, then the time.
-async fn gather(wake: Duration, queues: &mut Queues) -> Option<Vec<Input>> {
-    let first = tokio::select! {
-        biased;
-        result = queues.results.recv() => result?,
-        input = queues.sources.recv(), if !queues.sources.is_closed() || !queues.sources.is_empty() => {
-            match input {
-                Some(input) => input,
-                None => return Some(Vec::new()),
-            }
-        }
-        () = tokio::time::sleep(wake) => return Some(Vec::new()),
-    };
-    let mut batch = vec![first];
-    while batch.len() < BATCH {
-        match queues.results.try_recv().or_else(|_| queues.sources.try_recv()) {
-            Ok(input) => batch.push(input),
-            Err(_) => break,
-        }
-    }
-    Some(batch)
 }
 
 /// While draining: a case that only waits (soak, probe, reading back what a step did) is taken up again

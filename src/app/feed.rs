@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::driver::Input;
+use super::queue::Input;
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Seen};
 use crate::model::event::EventKind;

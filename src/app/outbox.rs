@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 
 use super::board::Boards;
-use super::driver::{Input, Launch};
+use super::queue::{Input, Launch};
 use crate::effectors::{Effectors, Notifier, Specs};
 use crate::engine::gate::Permit;
 use crate::model::effect::{Effect, Execute, Inspect};

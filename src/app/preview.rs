@@ -7,10 +7,11 @@ use anyhow::Context as _;
 use tokio::sync::mpsc;
 
 use super::board::Boards;
-use super::driver::{Launch, fold};
+use super::driver::fold;
 use super::feed;
 use super::intake;
 use super::outbox::Outbox;
+use super::queue::Launch;
 use crate::clock::Clock;
 use crate::cluster::{Access, Cluster, connect, limited, told};
 use crate::config::{Config, Unusable};

@@ -15,9 +15,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::agent::Running;
 use super::board::Boards;
-use super::driver::{Driver, Input, Queues, fold};
+use super::driver::{Driver, fold};
 use super::feed;
 use super::outbox::Outbox;
+use super::queue::{Input, Queues};
 use super::story;
 use crate::api::{self, Agent, Metrics, Tokens};
 use crate::clock::Clock;

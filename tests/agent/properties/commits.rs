@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use meshmend::app::driver::{Driver, Input, Launch};
+use meshmend::app::driver::Driver;
+use meshmend::app::queue::{Input, Launch};
 use meshmend::clock::Clock;
 use meshmend::engine::{State, effects};
 use meshmend::journal::memory::MemoryJournal;
