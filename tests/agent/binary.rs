@@ -219,3 +219,26 @@ fn a_full_disk_stops_the_work_and_says_so() {
     let (code, out, _) = ran(dir.path(), &["audit", "verify", "--journal", "out/journal.db"]);
     assert_eq!(code, 0, "what was durable before is whole: {out}");
 }
+
+// Mutation: renaming a fact, a function or a key without the README and the configuration beside it.
+#[test]
+fn what_the_readme_and_the_configuration_show_works_as_shown() {
+    let dir = folder();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let block = readme.split("```rhai\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    fs::create_dir(dir.path().join("playbooks")).unwrap();
+    fs::write(dir.path().join("playbooks/example.rhai"), block).unwrap();
+    let (code, out, _) = ran(dir.path(), &["playbook", "check", "playbooks"]);
+    assert_eq!(code, 0, "{out}");
+    let (code, out, _) = ran(dir.path(), &["playbook", "test", "playbooks"]);
+    assert_eq!(code, 0, "{out}");
+    fs::copy(root.join("deploy/meshmend.yaml"), dir.path().join("meshmend.yaml")).unwrap();
+    let (code, out, err) = ran(dir.path(), &["config", "show", "--config", "meshmend.yaml"]);
+    assert_eq!(code, 0, "{out}{err}");
+    for folder in ["policies", "policies/examples"] {
+        let folder = root.join(folder).display().to_string();
+        let (code, out, _) = ran(dir.path(), &["policy", "check", &folder]);
+        assert_eq!(code, 0, "{out}");
+    }
+}
