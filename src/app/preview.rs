@@ -7,7 +7,6 @@ use anyhow::Context as _;
 use tokio::sync::mpsc;
 
 use super::board::Boards;
-use super::driver::fold;
 use super::feed;
 use super::intake;
 use super::outbox::Outbox;
@@ -17,7 +16,7 @@ use crate::cluster::{Access, Cluster, connect, limited, told};
 use crate::config::{Config, Unusable};
 use crate::effectors::{Effectors, Notifier};
 use crate::engine::{State, apply, decide, effects};
-use crate::journal::{Journal as _, Reader, memory::MemoryJournal};
+use crate::journal::Reader;
 use crate::model::change::Change;
 use crate::model::effect::Effect;
 use crate::model::event::{Event, EventKind};
@@ -69,24 +68,11 @@ pub async fn plan(
     let Some(signal) = taken.into_iter().next() else { anyhow::bail!("the file holds no signal") };
     let state = remembered(config)?.as_if_new(&signal);
     let mut planning = Planning { state, rules, clock, journal: config.journal.clone() };
-    let mut events = vec![EventKind::Signal { signal }];
-    let mut opened = None;
-    while let Some(kind) = events.pop() {
-        let (launches, new) = planning.step(kind);
-        opened = opened.or(new);
-        for launch in launches {
-            events.push(outbox.perform(launch).await);
-        }
-    }
+    let opened = planning.settle(&outbox, EventKind::Signal { signal }).await;
     // What could not be read is tried again, as the agent would.
     while let Some(due) = opened.as_ref().and_then(|id| planning.state.incidents.get(id)?.inspect_at) {
         tokio::time::sleep(clock.until(due)).await;
-        let mut events = vec![EventKind::Tick];
-        while let Some(kind) = events.pop() {
-            for launch in planning.step(kind).0 {
-                events.push(outbox.perform(launch).await);
-            }
-        }
+        planning.settle(&outbox, EventKind::Tick).await;
     }
     let found = opened.and_then(|id| planning.state.incidents.remove(&id));
     found.context("a signal that is resolved starts nothing; send a firing one")
@@ -102,8 +88,7 @@ fn remembered(config: &Config) -> anyhow::Result<State> {
             std::ops::ControlFlow::Continue(())
         })?;
     } else {
-        (state, _) = fold(&MemoryJournal::new("plan"))?;
-        state.journal = MemoryJournal::new("plan").id().to_owned();
+        state.journal = "plan".to_owned();
     }
     Ok(state)
 }
@@ -116,6 +101,20 @@ struct Planning {
 }
 
 impl Planning {
+    /// Decides an event and all that follows from it, until nothing more is asked for; the first case that
+    /// was opened.
+    async fn settle(&mut self, outbox: &Outbox, first: EventKind) -> Option<IncidentId> {
+        let (mut events, mut opened) = (vec![first], None);
+        while let Some(kind) = events.pop() {
+            let (launches, new) = self.step(kind);
+            opened = opened.or(new);
+            for launch in launches {
+                events.push(outbox.perform(launch).await);
+            }
+        }
+        opened
+    }
+
     /// Decides one event on the scratch state; only looks and dry runs come out of it, and the case that
     /// was opened, if one was.
     fn step(&mut self, kind: EventKind) -> (Vec<Launch>, Option<IncidentId>) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::deadlines::{CLOCKS_APART, ENDED_KEPT, KEYS_KEPT};
+use super::deadlines::{ENDED_KEPT, KEYS_KEPT, believed};
 use super::history;
 use super::ledger::Attempts;
 use super::state::{LastEnd, State, acts, waits_for_others};
@@ -105,16 +105,14 @@ fn listen(state: &mut State, at: Timestamp, change: &Change) {
         state.attempts.insert(key.clone(), Attempts::default());
     }
     let Some(attempts) = state.attempts.get_mut(key) else { return };
-    // A sender whose clock is wrong by years must not make its next signals old for years.
-    let latest = at.saturating_add(CLOCKS_APART).unwrap_or(at);
     match change {
         Change::Opened { signal, .. } => {
             attempts.ill(at, &signal.source);
-            attempts.told(signal.at.min(latest));
+            attempts.told(believed(at, signal.at));
         }
         Change::Attached { source, began, .. } => {
             attempts.ill(at, source);
-            attempts.told((*began).min(latest));
+            attempts.told(believed(at, *began));
         }
         Change::Ignored { source, .. } => attempts.ill(at, source),
         Change::SourceResolved { source, .. } => attempts.resolved(at, source),

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::apply::opened_case;
 use super::case::Case;
-use super::deadlines::{CLOCKS_APART, INSPECTING, SETTLE};
+use super::deadlines::{INSPECTING, SETTLE, believed};
 use super::select;
 use super::state::State;
 use crate::model::change::Change;
@@ -73,7 +73,7 @@ fn belongs_to_ended(state: &State, key: &IncidentKey, at: Timestamp, signal: &Si
     let end = state.ended.get(key)?;
     // A sender's clock may be ahead of ours; what it told us before is no news either.
     let told = state.attempts.get(key).and_then(|known| known.began);
-    let began = signal.at.min(at.saturating_add(CLOCKS_APART).unwrap_or(at));
+    let began = believed(at, signal.at);
     let began_before = began <= end.at || told.is_some_and(|told| began <= told);
     let settling = at.duration_since(end.at) < SETTLE;
     let over = match end.phase {

@@ -1,6 +1,6 @@
 //! How long anything may take. Every phase has an end that the engine enforces, so no case gets stuck.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 /// An inspection reads a handful of objects with 10 s each; three times that means nobody answers.
 pub(super) const INSPECTING: SignedDuration = SignedDuration::from_secs(60);
@@ -36,7 +36,7 @@ pub(super) const ENDED_KEPT: usize = 500;
 /// repeats (Alertmanager's default is four hours, some take a day).
 pub(super) const KEYS_KEPT: SignedDuration = SignedDuration::from_secs(7 * 86_400);
 /// How far a sender's clock may be ahead of ours before we stop believing it.
-pub(super) const CLOCKS_APART: SignedDuration = SignedDuration::from_secs(86_400);
+const CLOCKS_APART: SignedDuration = SignedDuration::from_secs(86_400);
 /// How often facts that cannot be read are tried again: with the pauses between, and up to ten seconds for
 /// each try that nobody answers, a minute or so, which is a restart of Prometheus or of the API server.
 pub(super) const READ_TRIES: u32 = 5;
@@ -52,4 +52,10 @@ pub(super) const CHARGES_KEPT: SignedDuration = SignedDuration::from_secs(7 * 86
 /// Seconds as a span, saturating: a policy's century is as good as for ever.
 pub(super) fn seconds(seconds: u64) -> SignedDuration {
     SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX).min(10 * 365 * 86_400))
+}
+
+/// A sender's time as far as we believe it: one whose clock is wrong by years must not make its next
+/// signals old for years.
+pub(super) fn believed(now: Timestamp, said: Timestamp) -> Timestamp {
+    said.min(now.saturating_add(CLOCKS_APART).unwrap_or(now))
 }

@@ -141,18 +141,20 @@ pub(super) fn read_chained(
         Some(hash) => Digest::from_slice(&hash),
         None => Some(Digest::ZERO),
     };
-    let mut broken = None;
+    let (mut broken, mut stopped) = (None, false);
     read(db, from, &mut |record, hash| {
         if Some(record.prev) != prev {
             broken = Some(record.seq);
             return ControlFlow::Break(());
         }
         prev = Some(hash);
-        visit(record)
+        let next = visit(record);
+        stopped = next.is_break();
+        next
     })?;
     let last = head(db)?;
-    // The hash in the last row has no follower that would name it.
-    if broken.is_none() && last.seq >= from && prev.is_some_and(|prev| prev != last.hash) {
+    // The hash in the last row has no follower that would name it; a visitor that stops does not get there.
+    if broken.is_none() && !stopped && last.seq >= from && prev.is_some_and(|prev| prev != last.hash) {
         broken = Some(last.seq);
     }
     match broken {

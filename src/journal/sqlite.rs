@@ -85,7 +85,6 @@ impl SqliteJournal {
         snapshot: Option<&[u8]>,
     ) -> Result<(Head, Signed), AppendError> {
         let mut last = self.signed;
-        let id = self.id.clone();
         let begin = TransactionBehavior::Immediate;
         let tx = self.db.transaction_with_behavior(begin).map_err(|error| refused(&error))?;
         // Read inside the transaction: another writer, or a commit whose success we never heard of.
@@ -101,18 +100,15 @@ impl SqliteJournal {
         }
         // The first commit of a run is signed, so that no journal is without a signature.
         if snapshot.is_some() || !last.this_run || head.seq >= last.seq + CHECKPOINT_EVERY {
-            let at = batch.last().map_or(jiff::Timestamp::UNIX_EPOCH, |draft| draft.event.at);
-            let snapshot_digest = snapshot.map(Digest::of_bytes);
-            let signed = Checkpoint {
-                journal: id,
+            let checkpoint = Checkpoint {
+                journal: self.id.clone(),
                 seq: head.seq,
                 head: head.hash,
-                at,
+                at: batch.last().map_or(jiff::Timestamp::UNIX_EPOCH, |draft| draft.event.at),
                 prev: last.digest,
-                snapshot: snapshot_digest,
+                snapshot: snapshot.map(Digest::of_bytes),
             };
-            let digest = sign(&tx, &self.key, &signed).map_err(|error| refused(&error))?;
-            last = Signed { seq: head.seq, digest, this_run: true };
+            last = sign(&tx, &self.key, &checkpoint).map_err(|error| refused(&error))?;
             if let Some(bytes) = snapshot {
                 keep(&tx, head.seq, bytes).map_err(|error| refused(&error))?;
             }
@@ -123,12 +119,11 @@ impl SqliteJournal {
 
     /// Signs the head as it is now.
     fn sign_head(&mut self, at: jiff::Timestamp) -> Result<(), rusqlite::Error> {
-        let (journal, prev, head) = (self.id.clone(), self.signed.digest, self.head);
-        let signed = Checkpoint { journal, seq: head.seq, head: head.hash, at, prev, snapshot: None };
+        let (journal, prev, Head { seq, hash: head }) = (self.id.clone(), self.signed.digest, self.head);
         let tx = self.db.transaction()?;
-        let digest = sign(&tx, &self.key, &signed)?;
+        let signed = sign(&tx, &self.key, &Checkpoint { journal, seq, head, at, prev, snapshot: None })?;
         tx.commit()?;
-        self.signed = Signed { seq: head.seq, digest, this_run: true };
+        self.signed = signed;
         Ok(())
     }
 
@@ -232,13 +227,17 @@ fn insert(tx: &Transaction<'_>, sealed: &Sealed, draft: &Draft) -> Result<(), ru
     Ok(())
 }
 
-/// Signs and stores a checkpoint; answers with the digest that the next one names.
-fn sign(tx: &Transaction<'_>, key: &Ed25519KeyPair, signed: &Checkpoint) -> Result<Digest, rusqlite::Error> {
-    let body = canonical(&serde_json::to_value(signed).unwrap_or_default());
+/// Signs and stores a checkpoint; answers with what the next one names.
+fn sign(
+    tx: &Transaction<'_>,
+    key: &Ed25519KeyPair,
+    checkpoint: &Checkpoint,
+) -> Result<Signed, rusqlite::Error> {
+    let body = canonical(&serde_json::to_value(checkpoint).unwrap_or_default());
     let signature = key.sign(&body);
     tx.prepare_cached("INSERT INTO checkpoints (seq, body, signature) VALUES (?1, ?2, ?3)")?
-        .execute(params![seq_to_sql(signed.seq), body, signature.as_ref()])?;
-    Ok(Digest::of_bytes(&body))
+        .execute(params![seq_to_sql(checkpoint.seq), body, signature.as_ref()])?;
+    Ok(Signed { seq: checkpoint.seq, digest: Digest::of_bytes(&body), this_run: true })
 }
 
 /// Keeps a snapshot. One is enough: older ones would only be slower ways to the same state.
