@@ -111,12 +111,14 @@ impl State {
             .collect()
     }
 
-    /// The same without the last case of this signal, so that one can ask what would be done about it now.
+    /// The same without the last case of this signal, so that one can ask what would be done about it now,
+    /// by a run that has started: the journal of one that was stopped ends with its drain.
     #[must_use]
     pub fn as_if_new(mut self, signal: &Signal) -> Self {
         let key = super::correlate::key(signal);
         self.open.remove(&key);
         self.ended.remove(&key);
+        self.draining = false;
         self
     }
 

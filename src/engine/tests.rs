@@ -31,6 +31,18 @@ fn an_alert_that_resolves_before_the_act_ends_the_case() {
     assert!(desk.rehearses(Rehearsal::Accepted { diff: String::new() }).is_empty(), "the answer is late");
 }
 
+// Mutation: `as_if_new` that leaves `draining` as it is.
+#[test]
+fn a_preview_beside_a_stopped_agent_is_not_held_by_its_drain() {
+    let mut desk = Desk::under(ENFORCE);
+    desk.hear(EventKind::Drain);
+    let subject = Subject::virtual_service("shop", "cart");
+    desk.state = std::mem::take(&mut desk.state).as_if_new(&signal(subject, desk.at));
+    desk.breaks("cart");
+    desk.plans();
+    assert_eq!(desk.case().phase, Phase::Executing);
+}
+
 // Mutation: `gate::pass` that plans with the next candidate after a refusal.
 #[test]
 fn a_refusal_of_the_gate_never_falls_through_to_the_next_playbook() {
