@@ -242,6 +242,10 @@ impl Boards {
             error_rate: figure.value,
             success_rate: 1.0 - figure.value,
             window_s,
+            p99_ms: None,
+            concurrency: None,
+            clients: None,
+            ready_endpoints: None,
         })
     }
 }

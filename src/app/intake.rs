@@ -73,6 +73,8 @@ fn signal(alert: &Alert, source: &str, map: &AlertMap, here: &Here<'_>) -> Signa
         at: ended.unwrap_or(alert.starts_at),
         source: format!("{source}/{}", identity(alert)),
         alert: (!name.is_empty()).then(|| name.to_owned()),
+        owner: None,
+        depends_on: None,
     }
 }
 
@@ -138,6 +140,9 @@ pub fn signals(signals: Vec<Signal>, source: &str, here: &Here<'_>) -> Result<Ve
         }
         signal.subject.cluster = None;
         signal.subject.mesh = None;
+        // Whose a subject is and what it depends on is ours to look up, not a sender's to say.
+        signal.owner = None;
+        signal.depends_on = None;
         if signal.at.duration_since(here.now) > AHEAD {
             wrong.push(format!("{}: at lies more than an hour ahead: {}", signal.subject, signal.at));
         }

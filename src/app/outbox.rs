@@ -71,7 +71,7 @@ impl Outbox {
                 tracing::info!(%incident, step, ?outcome, "step ended");
                 EventKind::Executed { incident, plan, step, direction, run, outcome }
             }
-            Effect::Probe { incident, probe, indicator, subject, since } => {
+            Effect::Probe { incident, probe, indicator, subject, since, .. } => {
                 let reading = self.boards.measure(&indicator, &subject, Some(since)).await;
                 EventKind::Probed { incident, probe, reading }
             }

@@ -45,7 +45,13 @@ impl Effectors {
 fn done(action: &Action) -> String {
     match action {
         Action::RollbackRoute { to, .. } => format!("revision {} restored", to.short()),
-        Action::Notify { .. } => String::new(),
+        Action::RestartSidecar { .. }
+        | Action::EvictPod { .. }
+        | Action::RolloutRestart { .. }
+        | Action::ShedLoad { .. }
+        | Action::RotateCertificate { .. }
+        | Action::Restore { .. }
+        | Action::Notify { .. } => String::new(),
     }
 }
 

@@ -203,6 +203,10 @@ pub(super) fn opened_case(state: &State, at: Timestamp, change: &Change) -> Opti
         population: Population::default(),
         reasons: Vec::new(),
         notified: Vec::new(),
+        depends_on: signal.depends_on.clone(),
+        cause: None,
+        explains: 0,
+        expires_at: None,
     })
 }
 

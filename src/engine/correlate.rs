@@ -22,7 +22,12 @@ pub(super) fn key(signal: &Signal) -> IncidentKey {
         Symptom::CUSTOM_ALERT => format!("{} {}", Symptom::CUSTOM_ALERT, signal.source),
         _ => signal.symptom.family().to_owned(),
     };
-    IncidentKey { owner: signal.subject.clone(), family }
+    match &signal.owner {
+        Some(owner) => {
+            IncidentKey { owner: owner.clone(), family, member: Some(signal.subject.name.clone()) }
+        }
+        None => IncidentKey { owner: signal.subject.clone(), family, member: None },
+    }
 }
 
 /// A signal was heard.
@@ -87,7 +92,8 @@ fn belongs_to_ended(state: &State, key: &IncidentKey, at: Timestamp, signal: &Si
         | Phase::AwaitingApproval
         | Phase::Executing
         | Phase::Soaking
-        | Phase::Probing => false,
+        | Phase::Probing
+        | Phase::Holding => false,
     };
     (began_before && over).then(|| end.incident.clone())
 }

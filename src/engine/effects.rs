@@ -1,13 +1,15 @@
 //! Effects: what the outside is asked for once a change is durable. Never called when folding.
 
 use super::explain;
+use super::history::good_revisions;
 use super::state::State;
 use crate::model::action::Action;
 use crate::model::change::Change;
-use crate::model::effect::{Effect, Execute, Inspect};
+use crate::model::effect::{Effect, Execute, GoodRevisions, Inspect};
 use crate::model::incident::{Incident, IncidentId, Phase};
 use crate::model::plan::{Direction, Outcome};
 use crate::model::reason::Reason;
+use crate::model::subject::{ROOT_NAMESPACE, Subject};
 
 /// What this committed change asks for. `state` already holds the whole batch.
 #[must_use]
@@ -25,6 +27,8 @@ pub fn effects(state: &State, change: &Change) -> Vec<Effect> {
                     indicators: indicators.clone(),
                     uid: uid.clone(),
                     good: good.clone(),
+                    owner: case.key.owner.clone(),
+                    rules: rules(state, case, needs),
                 })]
             })
         }
@@ -41,6 +45,7 @@ pub fn effects(state: &State, change: &Change) -> Vec<Effect> {
                     probe: *probe,
                     indicator: indicator.clone(),
                     subject: case.subject.clone(),
+                    owner: case.key.owner.clone(),
                     since: *since,
                 }]
             })
@@ -54,6 +59,23 @@ pub fn effects(state: &State, change: &Change) -> Vec<Effect> {
         }
         _ => Vec::new(),
     }
+}
+
+/// Good revisions of the DestinationRules that may be in force for the subject: those of its own namespace
+/// and of the root namespace, where the playbooks ask for the rule at all.
+fn rules(state: &State, case: &Incident, needs: &[String]) -> Vec<GoodRevisions> {
+    if !needs.iter().any(|need| need == "destination_rule") {
+        return Vec::new();
+    }
+    let near = |subject: &&Subject| {
+        subject.kind == "DestinationRule"
+            && (subject.namespace == case.subject.namespace || subject.namespace == ROOT_NAMESPACE)
+    };
+    let good = state.routes.keys().filter(near).map(|subject| {
+        let (uid, good) = good_revisions(state, subject);
+        GoodRevisions { subject: subject.clone(), uid, good }
+    });
+    good.filter(|revisions| !revisions.good.is_empty()).collect()
 }
 
 /// People hear of every question, of every end that needs them, and of every act of ours.
@@ -71,7 +93,8 @@ fn newsworthy(case: &Incident) -> bool {
         | Phase::Planned
         | Phase::Executing
         | Phase::Soaking
-        | Phase::Probing => false,
+        | Phase::Probing
+        | Phase::Holding => false,
     }
 }
 

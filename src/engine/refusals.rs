@@ -13,6 +13,12 @@ use crate::model::subject::Subject;
 pub(super) fn check(step: &Action, subject: &Subject, facts: &Facts) -> Result<(), Reason> {
     match step {
         Action::Notify { .. } => Ok(()),
+        Action::RestartSidecar { .. }
+        | Action::EvictPod { .. }
+        | Action::RolloutRestart { .. }
+        | Action::ShedLoad { .. }
+        | Action::RotateCertificate { .. }
+        | Action::Restore { .. } => Err(Reason::InvalidPlan { text: "this act is not wired yet".to_owned() }),
         Action::RollbackRoute { target, uid, from, to } => {
             let Some(route) = &facts.route else {
                 let why = "a rollback needs it".to_owned();

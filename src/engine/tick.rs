@@ -63,6 +63,7 @@ fn woken(mut case: Case<'_>) -> Vec<Change> {
         | Phase::AwaitingApproval
         | Phase::Executing
         | Phase::Soaking
+        | Phase::Holding
         | Phase::Resolved
         | Phase::Escalated
         | Phase::Suppressed
@@ -110,6 +111,7 @@ fn overdue(mut case: Case<'_>) -> Vec<Change> {
             let why = "the probes were not answered in time".to_owned();
             case.end(Phase::Escalated, Reason::Inconclusive { why })
         }
+        Phase::Holding => act::undo(case),
         Phase::Resolved | Phase::Escalated | Phase::Suppressed | Phase::Expired | Phase::Gone => case.changes,
     }
 }
@@ -153,7 +155,7 @@ fn resume(mut case: Case<'_>) -> Vec<Change> {
                 case.note(Reason::Restarted);
             }
         }
-        Phase::Soaking => {}
+        Phase::Soaking | Phase::Holding => {}
     }
     case.changes
 }

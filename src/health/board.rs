@@ -132,6 +132,8 @@ fn signal(trigger: &Trigger, track: &Track, reading: &Reading, figure: Figure) -
         at: track.since,
         source: SOURCE.to_owned(),
         alert: None,
+        owner: None,
+        depends_on: None,
     }
 }
 

@@ -36,6 +36,8 @@ pub enum Effect {
         indicator: String,
         /// What to measure it for.
         subject: Subject,
+        /// Its top owner, to measure where the subject itself was replaced.
+        owner: Subject,
         /// Nothing before this counts: the end of the soak.
         since: Timestamp,
     },
@@ -61,6 +63,8 @@ pub struct Inspect {
     pub inspection: u32,
     /// What it is about.
     pub subject: Subject,
+    /// Its top owner; the subject itself where nobody owns it.
+    pub owner: Subject,
     /// Names of facts, without marks.
     pub needs: Vec<String>,
     /// Indicators to read along.
@@ -71,6 +75,21 @@ pub struct Inspect {
     /// The good revisions of our history, newest first. Which of them is in force is read from the object
     /// itself: the watch may lag behind it, most of all behind our own writes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub good: Vec<LastGood>,
+    /// Good revisions of the DestinationRules that may be in force for the subject.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<GoodRevisions>,
+}
+
+/// The good revisions of one object, newest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GoodRevisions {
+    /// The object.
+    pub subject: Subject,
+    /// Its uid.
+    pub uid: String,
+    /// Revisions.
     pub good: Vec<LastGood>,
 }
 

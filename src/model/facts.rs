@@ -7,8 +7,26 @@ use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
 
+mod certificate;
+mod pod;
+mod rule;
+
+pub use certificate::CertificateFacts;
+pub use pod::{BudgetFacts, ControlPlaneFacts, OwnerFacts, PodFacts, ProxyFacts, SyncState, WorkloadFacts};
+pub use rule::{DestinationRuleFacts, OutlierFacts};
+
 /// Names a playbook may put into `needs`, each read by the inspector.
-pub const FACT_NAMES: [&str; 2] = ["route", "traffic"];
+pub const FACT_NAMES: [&str; 9] = [
+    "pod",
+    "proxy",
+    "control_plane",
+    "workload",
+    "budget",
+    "route",
+    "traffic",
+    "destination_rule",
+    "certificate",
+];
 
 /// Everything one inspection found. A fact that was not asked for, or could not be read, is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -20,6 +38,46 @@ pub struct Facts {
     /// Requests to the hosts of the subject.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic: Option<TrafficFacts>,
+    /// The pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<PodFacts>,
+    /// Its proxy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<ProxyFacts>,
+    /// The control plane that this proxy or object belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control_plane: Option<ControlPlaneFacts>,
+    /// The top owner of the pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<WorkloadFacts>,
+    /// The disruption budget that selects the pod; `None` also when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetFacts>,
+    /// The DestinationRule in force for the host; `None` also when none matches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination_rule: Option<DestinationRuleFacts>,
+    /// The certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateFacts>,
+}
+
+impl Facts {
+    /// Whether a fact was found; an unknown name is not.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        match name {
+            "pod" => self.pod.is_some(),
+            "proxy" => self.proxy.is_some(),
+            "control_plane" => self.control_plane.is_some(),
+            "workload" => self.workload.is_some(),
+            "budget" => self.budget.is_some(),
+            "route" => self.route.is_some(),
+            "traffic" => self.traffic.is_some(),
+            "destination_rule" => self.destination_rule.is_some(),
+            "certificate" => self.certificate.is_some(),
+            _ => false,
+        }
+    }
 }
 
 /// A routing object as it is now.
@@ -168,6 +226,18 @@ pub struct TrafficFacts {
     pub success_rate: f64,
     /// Length of the window in seconds.
     pub window_s: u64,
+    /// 99th percentile of the answers' times, as the clients' proxies see them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p99_ms: Option<f64>,
+    /// Requests under way at once, on average over the window and over all clients together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<f64>,
+    /// Client proxies that sent requests in the window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients: Option<u32>,
+    /// Ready endpoints of the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_endpoints: Option<u32>,
 }
 
 /// How many there are, for the share in `blastRadius.concurrent`.

@@ -61,11 +61,26 @@ pub struct IncidentKey {
     pub owner: Subject,
     /// Component part of the symptom; for an alert that maps to nothing, its own identity.
     pub family: String,
+    /// The subject's name, where it is one of several that the owner has: a pod of a Deployment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<String>,
+}
+
+impl IncidentKey {
+    /// The key under which budgets are kept: of the owner, so that a replacement inherits what was spent on
+    /// the one it replaces.
+    #[must_use]
+    pub fn budget(&self) -> Self {
+        Self { owner: self.owner.clone(), family: self.family.clone(), member: None }
+    }
 }
 
 impl fmt::Display for IncidentKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {}", self.family, self.owner)
+        match &self.member {
+            Some(member) => write!(f, "{} of {member} of {}", self.family, self.owner),
+            None => write!(f, "{} of {}", self.family, self.owner),
+        }
     }
 }
 
@@ -87,6 +102,8 @@ pub enum Phase {
     Soaking,
     /// Measuring whether it helped.
     Probing,
+    /// It helped; what was done is taken back when it expires.
+    Holding,
     /// End: right again.
     Resolved,
     /// End: handed to people.
@@ -109,7 +126,7 @@ impl Phase {
     /// Whether the incident holds a claim on its target: from the permit to the end of verification.
     #[must_use]
     pub fn is_acting(self) -> bool {
-        matches!(self, Self::Executing | Self::Soaking | Self::Probing)
+        matches!(self, Self::Executing | Self::Soaking | Self::Probing | Self::Holding)
     }
 
     /// The word as it is shown.
@@ -123,6 +140,7 @@ impl Phase {
             Self::Executing => "executing",
             Self::Soaking => "soaking",
             Self::Probing => "probing",
+            Self::Holding => "holding",
             Self::Resolved => "resolved",
             Self::Escalated => "escalated",
             Self::Suppressed => "suppressed",
@@ -280,6 +298,23 @@ pub struct Incident {
     /// Notification results.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notified: Vec<Outcome>,
+    /// What the subject cannot work without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub depends_on: Option<Subject>,
+    /// The incident that explains this one: while it is open, nothing is done here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<IncidentId>,
+    /// How many incidents this one explains.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub explains: u64,
+    /// When what was done expires and is taken back, however it went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A reason with its time.

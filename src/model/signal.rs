@@ -137,4 +137,11 @@ pub struct Signal {
     /// The alert's name, where it came as an alert; matched by `alert(...)` of a playbook.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alert: Option<String>,
+    /// Top owner of the subject, where it is not the subject itself: a pod's Deployment. Looked up in our
+    /// own watches by the intake, never taken from a sender.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Subject>,
+    /// What the subject cannot work without: the control plane of a proxy's revision. Looked up as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub depends_on: Option<Subject>,
 }

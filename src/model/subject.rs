@@ -30,6 +30,12 @@ pub struct Subject {
 
 /// API group of Istio's routing objects.
 pub const ISTIO_NETWORKING: &str = "networking.istio.io";
+/// API group of cert-manager's objects.
+pub const CERT_MANAGER: &str = "cert-manager.io";
+/// API group of the Gateway API.
+pub const GATEWAY_API: &str = "gateway.networking.k8s.io";
+/// Istio's root namespace: its rules hold where no nearer one does.
+pub const ROOT_NAMESPACE: &str = "istio-system";
 
 impl Subject {
     /// An object of the agent's own cluster.
@@ -49,6 +55,24 @@ impl Subject {
     #[must_use]
     pub fn virtual_service(namespace: &str, name: &str) -> Self {
         Self::new(ISTIO_NETWORKING, "VirtualService", namespace, name)
+    }
+
+    /// A pod.
+    #[must_use]
+    pub fn pod(namespace: &str, name: &str) -> Self {
+        Self::new("", "Pod", namespace, name)
+    }
+
+    /// A service.
+    #[must_use]
+    pub fn service(namespace: &str, name: &str) -> Self {
+        Self::new("", "Service", namespace, name)
+    }
+
+    /// An Istio DestinationRule.
+    #[must_use]
+    pub fn destination_rule(namespace: &str, name: &str) -> Self {
+        Self::new(ISTIO_NETWORKING, "DestinationRule", namespace, name)
     }
 
     /// A namespace as a subject: where alerts go that map to nothing better.

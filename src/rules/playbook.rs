@@ -225,12 +225,7 @@ impl Playbook {
     /// The first fact it cannot do without that was not found: then `plan` is not asked at all.
     #[must_use]
     pub fn unknown<'a>(&'a self, facts: &Facts) -> Option<&'a Need> {
-        let found = |fact: &str| match fact {
-            "route" => facts.route.is_some(),
-            "traffic" => facts.traffic.is_some(),
-            _ => false,
-        };
-        self.needs.iter().find(|need| !need.optional && !found(&need.fact))
+        self.needs.iter().find(|need| !need.optional && !facts.has(&need.fact))
     }
 
     pub(super) fn has(&self, function: &str) -> bool {

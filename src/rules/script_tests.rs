@@ -81,6 +81,8 @@ impl Playbook {
             at: jiff::Timestamp::UNIX_EPOCH,
             source: String::new(),
             alert: None,
+            owner: None,
+            depends_on: None,
         }
     }
 

@@ -376,6 +376,8 @@ pub(crate) fn signal(symptom: &str, subject: Subject, at: Timestamp) -> Signal {
         at,
         source: SOURCES[0].to_owned(),
         alert: None,
+        owner: None,
+        depends_on: None,
     }
 }
 

@@ -177,6 +177,8 @@ pub(super) fn signal(subject: Subject, at: Timestamp) -> Signal {
         at,
         source: "prometheus".to_owned(),
         alert: None,
+        owner: None,
+        depends_on: None,
     }
 }
 
@@ -217,9 +219,18 @@ pub(super) fn findings(subject: &Subject, spec: &str, at: Timestamp) -> Findings
         last_good: (spec != "good").then_some(good),
         current_good: spec == "good",
     };
-    let traffic = TrafficFacts { requests: 900.0, error_rate: 0.3, success_rate: 0.7, window_s: 60 };
+    let traffic = TrafficFacts {
+        requests: 900.0,
+        error_rate: 0.3,
+        success_rate: 0.7,
+        window_s: 60,
+        p99_ms: None,
+        concurrency: None,
+        clients: None,
+        ready_endpoints: None,
+    };
     Findings {
-        facts: Facts { route: Some(route), traffic: Some(traffic) },
+        facts: Facts { route: Some(route), traffic: Some(traffic), ..Facts::default() },
         missing: BTreeMap::new(),
         hopeless: BTreeSet::new(),
         indicators: BTreeMap::from([(INDICATOR.to_owned(), reading(Level::Critical, at))]),

@@ -209,7 +209,16 @@ impl Ground {
         } else {
             let error_rate = if tape.percent(95) { 0.31 } else { 0.01 };
             let success_rate = 1.0 - error_rate;
-            let traffic = TrafficFacts { requests: 1_200.0, error_rate, success_rate, window_s: 60 };
+            let traffic = TrafficFacts {
+                requests: 1_200.0,
+                error_rate,
+                success_rate,
+                window_s: 60,
+                p99_ms: None,
+                concurrency: None,
+                clients: None,
+                ready_endpoints: None,
+            };
             findings.facts = Facts { traffic: Some(traffic), ..findings.facts };
         }
         for indicator in &inspect.indicators {
