@@ -50,6 +50,7 @@ pub fn effects(state: &State, change: &Change) -> Vec<Effect> {
                 }]
             })
         }
+        Change::Held { incident, .. } => known(incident).map(tell).into_iter().collect(),
         Change::ApprovalAsked { incident, .. } => known(incident).map(tell).into_iter().collect(),
         Change::Ended { incident, .. } => {
             known(incident).filter(|case| newsworthy(case)).map(tell).into_iter().collect()
@@ -86,15 +87,14 @@ fn newsworthy(case: &Incident) -> bool {
     match case.phase {
         // The plan itself was to tell people: they know.
         Phase::Escalated => !told,
-        Phase::AwaitingApproval | Phase::Expired => true,
+        Phase::AwaitingApproval | Phase::Expired | Phase::Holding => true,
         Phase::Resolved | Phase::Suppressed | Phase::Gone => !case.steps.is_empty(),
         Phase::Open
         | Phase::Inspecting
         | Phase::Planned
         | Phase::Executing
         | Phase::Soaking
-        | Phase::Probing
-        | Phase::Holding => false,
+        | Phase::Probing => false,
     }
 }
 

@@ -137,7 +137,7 @@ pub(super) fn pass(mut case: Case<'_>) -> Vec<Change> {
         }
         Verdict::Allow => {
             if refills(&case, &ruling) {
-                case.push(Change::AttemptsRefilled { key: charge.key.clone() });
+                case.push(Change::AttemptsRefilled { key: charge.key.budget() });
             }
             case.push(Change::Charged { incident, charge });
             act::start(&mut case, 0);
@@ -295,7 +295,7 @@ fn cooldown(case: &Case<'_>, ruling: &Ruling, charge: &Charge, findings: &mut Fi
 }
 
 fn spent(case: &Case<'_>) -> (u32, u64) {
-    case.state.attempts.get(&case.incident.key).map_or((0, 0), |entry| (entry.spent, entry.quiet_s))
+    case.state.attempts.get(&case.incident.key.budget()).map_or((0, 0), |entry| (entry.spent, entry.quiet_s))
 }
 
 /// Whether the key was healthy long enough since the last act to get its attempts back.

@@ -48,6 +48,12 @@ pub struct State {
     pub(super) clock_jumped: Option<Timestamp>,
     /// Nothing new is started.
     pub draining: bool,
+    /// Control planes that are down: what depends on them is explained by it.
+    #[serde(default, with = "pairs")]
+    pub(super) down: BTreeMap<Subject, Down>,
+    /// When something was taken back last, for their pace.
+    #[serde(default)]
+    pub(super) restored_at: Option<Timestamp>,
     /// Held plans to be gated again at once, because what held them may be over.
     pub(super) regate: BTreeSet<IncidentId>,
     /// When each open incident wants to be looked at, ordered by time; derived, see [`State::index`].
@@ -65,6 +71,22 @@ pub(super) struct LastEnd {
     pub(super) incident: IncidentId,
     pub(super) phase: Phase,
     pub(super) at: Timestamp,
+}
+
+/// A control plane that is down.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Down {
+    /// The incident that tells of it.
+    pub(super) incident: IncidentId,
+    /// Who says so.
+    pub(super) sources: BTreeSet<String>,
+}
+
+impl Down {
+    pub(super) fn of(incident: &IncidentId) -> Self {
+        Self { incident: incident.clone(), sources: BTreeSet::new() }
+    }
 }
 
 impl State {

@@ -11,7 +11,7 @@ use super::incident::{IncidentId, IncidentKey, PassedOver, Phase};
 use super::indicator::Probe;
 use super::plan::{Direction, Outcome, Plan, Rehearsal};
 use super::reason::Reason;
-use super::signal::{Severity, Signal};
+use super::signal::{Severity, Signal, Symptom};
 use super::subject::Subject;
 use super::verdict::{Check, Verdict};
 
@@ -38,6 +38,9 @@ pub enum Change {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         value: Option<f64>,
         began: Timestamp,
+        /// Where it is another one of the family than the case was opened for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        symptom: Option<Symptom>,
     },
     /// A signal that belongs to a case that is over.
     Ignored { incident: IncidentId, key: IncidentKey, source: String },
@@ -110,6 +113,13 @@ pub enum Change {
     Noted { incident: IncidentId, reason: Reason },
     /// The case is over. `Escalated` and `Expired` tell people.
     Ended { incident: IncidentId, phase: Phase, reason: Reason },
+    /// The case is explained by another one, and nothing is done about it while that is so.
+    Caused { incident: IncidentId, cause: IncidentId, deadline: Timestamp },
+    /// It helped, or people were told that nobody knows: what was done is taken back when it expires, and
+    /// then the case ends like this.
+    Held { incident: IncidentId, until: Timestamp, phase: Phase, reason: Reason },
+    /// Others are taken back first: one at a time.
+    RestoreDelayed { incident: IncidentId, until: Timestamp },
     /// A notification was delivered, or not.
     NotificationEnded { incident: IncidentId, outcome: Outcome },
     /// The healthy period is over: attempts come back.
@@ -189,6 +199,9 @@ impl Change {
             | Self::ProbeStarted { incident, .. }
             | Self::Probed { incident, .. }
             | Self::Noted { incident, .. }
+            | Self::Caused { incident, .. }
+            | Self::Held { incident, .. }
+            | Self::RestoreDelayed { incident, .. }
             | Self::Ended { incident, .. }
             | Self::NotificationEnded { incident, .. }
             | Self::RevisionBad { incident, .. } => Some(incident),

@@ -46,6 +46,35 @@ pub enum Reason {
     UndefinedSubset { host: String, subset: String },
     /// The revision leads to too few ready endpoints.
     TooFewEndpoints { host: String, subset: String, ready: u32, needed: u32 },
+    // --- refusals of the other acts, whatever the script says
+    /// The proxy rejects its configuration: a new one would have none at all.
+    ProxyRejects { error: String },
+    /// No replica of the control plane is ready: a new proxy would get neither configuration nor certificate.
+    ControlPlaneDown { name: String },
+    /// The container would not be started again.
+    NotRestarted { why: String },
+    /// The disruption budget has no room.
+    NoBudget { budget: String },
+    /// It was restarted a short while ago, and the next start would wait for the back-off.
+    RestartedRecently { seconds: u64 },
+    /// The pod, or its workload, is already being replaced.
+    BeingReplaced { what: String },
+    /// Nobody would replace the pod.
+    NotReplaced { owner: String },
+    /// Clients may eject endpoints by themselves: limits on top of that could leave none.
+    Ejecting,
+    /// Our own limits are on the rule already.
+    AlreadyShed,
+    /// Other rules have their say for the host, so that a change of one would not be what it seems.
+    SeveralRules { others: String },
+    /// Too few endpoints are ready to shed load for them.
+    TooFewToShed { ready: u32 },
+    /// The issuer cannot sign now.
+    IssuerNotReady,
+    /// A new certificate is being issued already.
+    AlreadyIssuing,
+    /// The certificate is not near its end.
+    NotDue { left_percent: u32 },
     // --- the gate
     /// Mode is observe: everything but the write.
     ModeObserve,
@@ -147,6 +176,32 @@ impl fmt::Display for Reason {
                 f,
                 "the good revision leads to {host} subset {subset:?} with {ready} ready endpoints, {needed} are needed"
             ),
+            Self::ProxyRejects { error } => write!(
+                f,
+                "the proxy rejects its configuration ({error}): a restart would lose the last one it took"
+            ),
+            Self::ControlPlaneDown { name } => {
+                write!(f, "no replica of {name} is ready: a new proxy would get no configuration")
+            }
+            Self::NotRestarted { why } => write!(f, "the proxy would not be started again: {why}"),
+            Self::NoBudget { budget } => write!(f, "disruption budget {budget} has no room"),
+            Self::RestartedRecently { seconds } => {
+                let ago = duration::format(std::time::Duration::from_secs(*seconds));
+                write!(f, "the proxy was restarted {ago} ago; a second restart would meet the back-off")
+            }
+            Self::BeingReplaced { what } => write!(f, "{what} is being replaced already"),
+            Self::NotReplaced { owner } => write!(f, "nobody would replace the pod: it belongs to {owner}"),
+            Self::Ejecting => {
+                f.write_str("the rule lets clients eject endpoints: limits on top of that could leave none")
+            }
+            Self::AlreadyShed => f.write_str("load is being shed there already"),
+            Self::SeveralRules { others } => write!(f, "other rules have their say for the host: {others}"),
+            Self::TooFewToShed { ready } => {
+                write!(f, "{ready} endpoints are ready, two are needed to shed load for them")
+            }
+            Self::IssuerNotReady => f.write_str("the issuer is not ready"),
+            Self::AlreadyIssuing => f.write_str("a new certificate is being issued already"),
+            Self::NotDue { left_percent } => write!(f, "{left_percent} % of the certificate's life is left"),
             Self::ModeObserve => f.write_str("the mode is observe: nothing is written"),
             Self::OutOfScope { what } => write!(f, "out of scope: {what}"),
             Self::LimitReached { per, acts, window_s } => {
