@@ -30,10 +30,8 @@ pub fn apply(state: &mut State, at: Timestamp, change: &Change) {
             state.journal.clone_from(journal);
             state.draining = false;
         }
-        Change::AttemptsRefilled { key } => {
-            if let Some(attempts) = state.attempts.get_mut(key) {
-                attempts.spent = 0;
-            }
+        Change::AttemptsRefilled { .. } | Change::Charged { .. } | Change::StepEnded { .. } => {
+            budgets(state, change);
         }
         Change::RevisionInForce { .. }
         | Change::RevisionGood { .. }
@@ -52,14 +50,6 @@ pub fn apply(state: &mut State, at: Timestamp, change: &Change) {
             wake_waiting(state);
         }
         Change::Draining => state.draining = true,
-        Change::Charged { charge, .. } => {
-            state.ledger.charge(charge);
-            state.attempts.entry(charge.key.budget()).or_default().spend();
-            if charge.key.member.is_some() {
-                state.attempts.entry(charge.key.clone()).or_default().spend();
-            }
-        }
-        Change::StepEnded { .. } => unwritten(state, change),
         Change::StepStarted { direction: Direction::Undo, .. } => state.restored_at = Some(at),
         Change::Caused { cause, .. } => {
             if let Some(parent) = state.incidents.get_mut(cause) {
@@ -86,6 +76,26 @@ pub fn apply(state: &mut State, at: Timestamp, change: &Change) {
         wake_waiting(state);
     }
     state.index(id);
+}
+
+/// What acts cost: one is charged to its target and its owner, and given back after a healthy period.
+#[expect(clippy::wildcard_enum_match_arm, reason = "three changes touch the budgets")]
+fn budgets(state: &mut State, change: &Change) {
+    match change {
+        Change::AttemptsRefilled { key } => {
+            if let Some(attempts) = state.attempts.get_mut(key) {
+                attempts.spent = 0;
+            }
+        }
+        Change::Charged { charge, .. } => {
+            state.ledger.charge(charge);
+            state.attempts.entry(charge.key.budget()).or_default().spend();
+            if charge.key.member.is_some() {
+                state.attempts.entry(charge.key.clone()).or_default().spend();
+            }
+        }
+        _ => unwritten(state, change),
+    }
 }
 
 /// A first step that surely wrote nothing: its target has nothing to rest from.

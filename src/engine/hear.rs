@@ -35,12 +35,12 @@ pub(super) fn listen(state: &mut State, at: Timestamp, change: &Change) {
         note(attempts, at, &key.budget(), member, change);
     }
     match change {
-        Change::Opened { .. } | Change::Attached { .. } | Change::SourceResolved { .. } => {
-            // Only one family in ten thousand keys: the clone is no cost.
-            if key.family == Symptom::CONTROL_PLANE {
-                let key = key.clone();
-                control_plane(state, at, &key, change);
-            }
+        // Only one family in ten thousand keys: the clone is no cost.
+        Change::Opened { .. } | Change::Attached { .. } | Change::SourceResolved { .. }
+            if key.family == Symptom::CONTROL_PLANE =>
+        {
+            let key = key.clone();
+            control_plane(state, at, &key, change);
         }
         _ => {}
     }
