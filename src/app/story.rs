@@ -1,5 +1,6 @@
 //! The story of a run in short lines: what was heard, planned, gated, done and verified.
 
+use crate::engine::explain;
 use crate::model::change::Change;
 use crate::model::plan::{Direction, Outcome, Rehearsal};
 use crate::model::record::Draft;
@@ -37,17 +38,10 @@ fn line(change: &Change) -> Option<(&'static str, String)> {
         Change::PassedOver { passed, .. } => {
             ("passed over", format!("{}: {}", passed.playbook, passed.reason))
         }
-        Change::Found { findings, .. } => {
-            let route = findings.facts.route.as_ref()?;
-            let by = &route.changed_by;
-            (
-                "found",
-                format!(
-                    "revision {} was written by {by:?} {} s ago",
-                    route.spec_hash.short(),
-                    route.changed_s
-                ),
-            )
+        Change::Found { findings, .. } => ("found", explain::found(&findings.facts).into_iter().next()?),
+        Change::Caused { incident, cause, .. } => ("waits", format!("{incident} is explained by {cause}")),
+        Change::Held { until, reason, .. } => {
+            ("held", format!("{reason}; what was done is taken back at {until}"))
         }
         Change::Planned { plan, .. } => {
             let steps: Vec<String> = plan.steps.iter().map(ToString::to_string).collect();

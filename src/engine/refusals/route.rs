@@ -43,7 +43,7 @@ fn rule(rule: &DestinationRuleFacts, to: &Digest) -> Result<(), Reason> {
         return Err(Reason::CurrentIsGood);
     }
     match rule.last_good.as_ref().filter(|good| good.spec_hash == *to) {
-        Some(good) => destinations(good),
+        Some(good) => leads(good),
         None => Err(Reason::NoGoodRevision),
     }
 }
@@ -76,6 +76,11 @@ fn destinations(good: &LastGoodFacts) -> Result<(), Reason> {
     if good.destinations.is_empty() {
         return Err(Reason::InvalidPlan { text: "the good revision leads nowhere".to_owned() });
     }
+    leads(good)
+}
+
+/// The same for a rule, which may be good without any subset.
+fn leads(good: &LastGoodFacts) -> Result<(), Reason> {
     for destination in good.destinations.iter().filter(|destination| destination.weight > 0) {
         let host = destination.host.clone();
         let subset = destination.subset.clone().unwrap_or_default();
