@@ -51,7 +51,9 @@ pub fn apply(state: &mut State, at: Timestamp, change: &Change) {
         }
         Change::Draining => state.draining = true,
         Change::StepStarted { direction: Direction::Undo, .. } => state.restored_at = Some(at),
-        Change::Caused { cause, .. } => {
+        Change::Caused { incident, cause, .. } => {
+            // It waits for its cause now, and not for its turn at the gate.
+            state.regate.remove(incident);
             if let Some(parent) = state.incidents.get_mut(cause) {
                 parent.explains += 1;
             }
@@ -316,6 +318,8 @@ pub(super) fn fold(case: &mut Incident, at: Timestamp, change: &Change) {
             case.cause = Some(cause.clone());
             case.deadline = Some(*deadline);
             case.inspect_at = None;
+            case.probe_at = None;
+            case.unreadable = 0;
             case.plan = None;
             case.approval = None;
             case.rehearsal = None;

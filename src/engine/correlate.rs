@@ -54,7 +54,9 @@ fn firing(state: &State, rules: &Rules, at: Timestamp, signal: &Signal) -> Vec<C
         return changes;
     }
     if let Some(incident) = belongs_to_ended(state, &key, at, signal) {
-        return vec![Change::Ignored { incident, key, source: signal.source.clone() }];
+        let of_case = state.incidents.get(&incident).is_some_and(|case| case.symptom == signal.symptom);
+        let symptom = (!of_case).then(|| signal.symptom.clone());
+        return vec![Change::Ignored { incident, key, source: signal.source.clone(), symptom }];
     }
     let id = IncidentId::new(&state.journal, state.opened + 1);
     let (candidates, passed) = select::candidates(rules, &id, signal);

@@ -9,7 +9,7 @@ use super::deadlines::{ENDED_KEPT, KEYS_KEPT, believed};
 use super::ledger::Attempts;
 use super::state::{Down, State};
 use crate::model::change::Change;
-use crate::model::incident::IncidentKey;
+use crate::model::incident::{IncidentId, IncidentKey};
 use crate::model::reason::Reason;
 use crate::model::signal::Symptom;
 
@@ -36,7 +36,11 @@ pub(super) fn listen(state: &mut State, at: Timestamp, change: &Change) {
     }
     match change {
         // Only one family in ten thousand keys: the clone is no cost.
-        Change::Opened { .. } | Change::Attached { .. } | Change::SourceResolved { .. }
+        Change::Opened { .. }
+        | Change::Attached { .. }
+        | Change::Ignored { .. }
+        | Change::SourceResolved { .. }
+        | Change::Ended { reason: Reason::Recovered { .. }, .. }
             if key.family == Symptom::CONTROL_PLANE =>
         {
             let key = key.clone();
@@ -77,34 +81,47 @@ fn note(
 }
 
 /// Keeps the list of control planes that somebody says are down, and lets go of what they explain once
-/// nobody says so any more. Whether their own cases are open or long with people makes no difference.
-#[expect(clippy::wildcard_enum_match_arm, reason = "three changes tell of control planes")]
+/// nobody says so any more, or a recovery was measured. Whether their own cases are open or long with people
+/// makes no difference.
+#[expect(clippy::wildcard_enum_match_arm, reason = "five changes tell of control planes")]
 fn control_plane(state: &mut State, at: Timestamp, key: &IncidentKey, change: &Change) {
     match change {
-        Change::Opened { incident, signal, .. } if signal.symptom.as_str() == Symptom::CONTROL_PLANE_DOWN => {
-            let down = state.down.entry(key.owner.clone()).or_insert_with(|| Down::of(incident));
-            down.sources.insert(signal.source.clone());
+        Change::Opened { incident, signal, .. } => {
+            down(state, key, incident, (&signal.source, Some(&signal.symptom)));
         }
-        Change::Attached { incident, source, symptom: Some(symptom), .. }
-            if symptom.as_str() == Symptom::CONTROL_PLANE_DOWN =>
-        {
-            let down = state.down.entry(key.owner.clone()).or_insert_with(|| Down::of(incident));
-            down.sources.insert(source.clone());
+        Change::Attached { incident, source, symptom, .. }
+        | Change::Ignored { incident, source, symptom, .. } => {
+            down(state, key, incident, (source, symptom.as_ref()));
         }
         Change::SourceResolved { source, .. } => {
             let Some(down) = state.down.get_mut(&key.owner) else { return };
             down.sources.remove(source);
             if down.sources.is_empty() {
-                state.down.remove(&key.owner);
                 free(state, at, key);
             }
         }
+        Change::Ended { .. } => free(state, at, key),
         _ => {}
+    }
+}
+
+/// Notes that a source says it is down. Changes that name no symptom are about that of their case.
+fn down(
+    state: &mut State,
+    key: &IncidentKey,
+    incident: &IncidentId,
+    (source, symptom): (&str, Option<&Symptom>),
+) {
+    let own = state.incidents.get(incident).map(|case| &case.symptom);
+    if symptom.or(own).is_some_and(|symptom| symptom.as_str() == Symptom::CONTROL_PLANE_DOWN) {
+        let known = state.down.entry(key.owner.clone()).or_insert_with(|| Down::of(incident));
+        known.sources.insert(source.to_owned());
     }
 }
 
 /// What this control plane explained is looked at again, after a while.
 fn free(state: &mut State, at: Timestamp, key: &IncidentKey) {
+    state.down.remove(&key.owner);
     let explained: Vec<_> = state
         .open_incidents()
         .filter(|case| case.cause.is_some() && case.depends_on.as_ref() == Some(&key.owner))

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::case::Case;
+use super::cause;
 use super::deadlines::INSPECTING;
 use super::history::good_revisions;
 use super::standing;
@@ -39,7 +40,11 @@ pub(super) fn again(mut case: Case<'_>) -> Vec<Change> {
     if case.incident.firing.is_empty() {
         return case.end(Phase::Resolved, Reason::SignalResolved);
     }
-    inspect(&mut case);
+    // What it depends on may have gone down while it acted.
+    match cause::of(&case) {
+        Some(down) => cause::attach(&mut case, down),
+        None => inspect(&mut case),
+    }
     case.changes
 }
 

@@ -155,6 +155,8 @@ pub(super) fn started(state: &State, rules: &Rules, at: Timestamp, journal: &str
 
 fn resume(mut case: Case<'_>) -> Vec<Change> {
     match case.incident.phase {
+        // It waits for what explains it, or for its proxies to catch up after that.
+        Phase::Open if case.incident.cause.is_some() || case.incident.inspect_at.is_some() => {}
         Phase::Open | Phase::Inspecting | Phase::Planned => select::inspect(&mut case),
         Phase::Executing if matches!(case.running(), Some(Action::Notify { .. })) => {
             case.note(Reason::Restarted);
@@ -171,6 +173,7 @@ fn resume(mut case: Case<'_>) -> Vec<Change> {
         Phase::Probing => verify::probe(&mut case),
         // The news may not have gone out: telling people twice is better than never.
         Phase::AwaitingApproval
+        | Phase::Holding
         | Phase::Resolved
         | Phase::Escalated
         | Phase::Suppressed
@@ -181,7 +184,7 @@ fn resume(mut case: Case<'_>) -> Vec<Change> {
                 case.note(Reason::Restarted);
             }
         }
-        Phase::Soaking | Phase::Holding => {}
+        Phase::Soaking => {}
     }
     case.changes
 }

@@ -43,7 +43,14 @@ pub enum Change {
         symptom: Option<Symptom>,
     },
     /// A signal that belongs to a case that is over.
-    Ignored { incident: IncidentId, key: IncidentKey, source: String },
+    Ignored {
+        incident: IncidentId,
+        key: IncidentKey,
+        source: String,
+        /// Where it is another one of the family than the case was opened for, as far as that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        symptom: Option<Symptom>,
+    },
     /// A source stopped firing; also of a case that is over, because health begins with it.
     SourceResolved { incident: IncidentId, key: IncidentKey, source: String },
     /// A playbook was considered and not used.
