@@ -101,7 +101,8 @@ fn give_up(mut case: Case<'_>, reason: Reason) -> Vec<Change> {
 }
 
 /// The last step before `end` that we did ourselves and that has an inverse. A step found already done
-/// was somebody else's and is not ours to take back.
+/// was somebody else's and is not ours to take back. One that expires is taken back also where nobody knows
+/// whether it was done: its inverse looks for our mark and leaves alone what bears none.
 fn undoable(case: &Case<'_>, end: usize) -> Option<usize> {
     let plan = case.incident.plan.as_ref()?;
     (0..end).rev().find(|index| {
@@ -112,7 +113,9 @@ fn undoable(case: &Case<'_>, end: usize) -> Option<usize> {
             .rev()
             .find(|result| result.step == *index && result.direction == Direction::Forward);
         let done = last.is_some_and(|result| matches!(result.outcome, Outcome::Done { .. }));
-        done && plan.steps.get(*index).and_then(Action::inverse).is_some()
+        let step = plan.steps.get(*index);
+        let may_last = case.incident.expires_at.is_some() && step.and_then(Action::expires_s).is_some();
+        (done || may_last) && step.and_then(Action::inverse).is_some()
     })
 }
 

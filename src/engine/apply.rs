@@ -273,6 +273,10 @@ pub(super) fn fold(case: &mut Incident, at: Timestamp, change: &Change) {
             case.deadline = Some(*deadline);
             case.reconciling = false;
             case.probe_at = None;
+            // A later step takes nothing from the time of the one before it.
+            if let Some(expires_at) = expiry(case, at, *step).filter(|_| *direction == Direction::Forward) {
+                case.expires_at = Some(expires_at);
+            }
         }
         Change::StepEnded { step, direction, outcome, .. } => {
             case.steps.push(StepResult { step: *step, direction: *direction, outcome: outcome.clone() });
@@ -308,6 +312,8 @@ pub(super) fn fold(case: &mut Incident, at: Timestamp, change: &Change) {
                 case.after = Some(Ending { phase: *phase, reason: reason.clone() });
             }
             enter(case, at, Phase::Holding);
+            case.reconciling = false;
+            case.inspect_at = None;
             case.notified.clear();
             case.deadline = Some(*until);
             case.probe_at = None;
@@ -340,17 +346,22 @@ pub(super) fn fold(case: &mut Incident, at: Timestamp, change: &Change) {
     }
 }
 
-/// An act that must not last begins to expire when it may have been written, and no longer does once it was
-/// taken back.
+/// When a step that starts or was done now is to be taken back; `None` for one that lasts.
+fn expiry(case: &Incident, at: Timestamp, step: usize) -> Option<Timestamp> {
+    let expires_s = case.plan.as_ref()?.steps.get(step).and_then(Action::expires_s)?;
+    at.saturating_add(seconds(expires_s)).ok()
+}
+
+/// An act that must not last begins to expire when it starts, because it may be written from then on. What
+/// was surely not written, or was taken back, expires no more; an unknown outcome changes nothing.
 fn expire(case: &mut Incident, at: Timestamp, step: usize, direction: Direction, outcome: &Outcome) {
-    let action = case.plan.as_ref().and_then(|plan| plan.steps.get(step));
-    let Some(expires_s) = action.and_then(Action::expires_s) else { return };
-    let ours = matches!(outcome, Outcome::Done { .. });
-    let over = ours || *outcome == Outcome::AlreadyDone;
-    match direction {
-        Direction::Forward if ours => case.expires_at = at.saturating_add(seconds(expires_s)).ok(),
-        Direction::Undo if over => case.expires_at = None,
-        Direction::Forward | Direction::Undo => {}
+    let Some(expires_at) = expiry(case, at, step) else { return };
+    match (direction, outcome) {
+        (_, Outcome::Unknown { .. }) => {}
+        (Direction::Forward, Outcome::Done { .. }) => case.expires_at = Some(expires_at),
+        (Direction::Forward, Outcome::AlreadyDone | Outcome::Stale { .. } | Outcome::Failed { .. })
+        | (Direction::Undo, Outcome::Done { .. } | Outcome::AlreadyDone) => case.expires_at = None,
+        (Direction::Undo, Outcome::Stale { .. } | Outcome::Failed { .. }) => {}
     }
 }
 
