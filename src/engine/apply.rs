@@ -85,8 +85,17 @@ pub fn apply(state: &mut State, at: Timestamp, change: &Change) {
 fn budgets(state: &mut State, change: &Change) {
     match change {
         Change::AttemptsRefilled { key } => {
-            if let Some(attempts) = state.attempts.get_mut(key) {
-                attempts.spent = 0;
+            // Its members lie right behind it in the order of keys.
+            let own = state.attempts.range_mut(key.clone()..).take_while(|(own, _)| own.budget() == *key);
+            own.for_each(|(_, attempts)| attempts.spent = 0);
+            let open: Vec<IncidentId> = state
+                .open
+                .range(key.clone()..)
+                .take_while(|(own, _)| own.budget() == *key)
+                .map(|(_, id)| id.clone())
+                .collect();
+            for id in open {
+                state.incidents.entry(id).and_modify(|case| case.attempts = 0);
             }
         }
         Change::Charged { charge, .. } => {
