@@ -22,10 +22,7 @@ pub(super) fn restart(step: &Action, incident: &Incident, facts: &Facts) -> Resu
     named(same_pod(target, uid, pod, incident))?;
     named(*container == proxy.container && *container_id == proxy.container_id)?;
     replaced(pod, facts)?;
-    if proxy.rejected {
-        let error = proxy.last_error.clone().unwrap_or_else(|| "no words of its own".to_owned());
-        return Err(Reason::ProxyRejects { error });
-    }
+    accepts(proxy)?;
     control_plane(facts)?;
     comes_back(pod, proxy)?;
     if let Some(seconds) = proxy.last_restart_s.filter(|ago| *ago < BACK_OFF_S) {
@@ -46,6 +43,9 @@ pub(super) fn evict(
     let pod = need(facts.pod.as_ref(), "pod")?;
     named(same_pod(target, uid, pod, incident))?;
     replaced(pod, facts)?;
+    if let Some(proxy) = &facts.proxy {
+        accepts(proxy)?;
+    }
     control_plane(facts)?;
     // A DaemonSet's pod comes back on the same node, and a bare one never.
     if matches!(pod.owner.kind.as_str(), "Pod" | "DaemonSet" | "Node") {
@@ -100,6 +100,15 @@ fn control_plane(facts: &Facts) -> Result<(), Reason> {
     let found = need(facts.control_plane.as_ref(), "control_plane")?;
     if found.ready_replicas == 0 {
         return Err(Reason::ControlPlaneDown { name: format!("{}/{}", found.namespace, found.name) });
+    }
+    Ok(())
+}
+
+/// A proxy that rejects its configuration lives on the last one it took; a new one would have none.
+fn accepts(proxy: &ProxyFacts) -> Result<(), Reason> {
+    if proxy.rejected {
+        let error = proxy.last_error.clone().unwrap_or_else(|| "no words of its own".to_owned());
+        return Err(Reason::ProxyRejects { error });
     }
     Ok(())
 }

@@ -16,9 +16,8 @@ pub(super) fn check(step: &Action, subject: &Subject, facts: &Facts) -> Result<(
         return invalid("load is shed for a Service");
     }
     named(*host == format!("{}.{}.svc.cluster.local", subject.name, subject.namespace))?;
-    if let Some(ready) = facts.traffic.as_ref().and_then(|traffic| traffic.ready_endpoints)
-        && ready < 2
-    {
+    let traffic = need(facts.traffic.as_ref(), "traffic")?;
+    if let Some(ready) = traffic.ready_endpoints.filter(|ready| *ready < 2) {
         return Err(Reason::TooFewToShed { ready });
     }
     let Some(rule) = &facts.destination_rule else {
@@ -44,5 +43,5 @@ pub(super) fn check(step: &Action, subject: &Subject, facts: &Facts) -> Result<(
     if rule.outlier.is_some() {
         return Err(Reason::Ejecting);
     }
-    need(facts.traffic.as_ref(), "traffic").map(|_| ())
+    Ok(())
 }
