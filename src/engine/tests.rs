@@ -1,7 +1,13 @@
 //! Decisions of the engine, one story each; what holds in every story is in `tests/agent/properties.rs`.
 
+mod cause;
 mod desk;
+mod holding;
 mod memory;
+mod owner;
+mod refusal;
+mod scene;
+mod standing;
 
 use jiff::SignedDuration;
 

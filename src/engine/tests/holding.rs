@@ -1,0 +1,250 @@
+//! What must not last is taken back, however it went.
+
+use super::desk::{Desk, done, later, reading};
+use super::scene::{desk, facts, host, of};
+use crate::model::action::Action;
+use crate::model::effect::{Effect, Execute};
+use crate::model::event::EventKind;
+use crate::model::facts::Facts;
+use crate::model::incident::{IncidentId, Phase};
+use crate::model::indicator::Level;
+use crate::model::plan::{Direction, Outcome};
+use crate::model::reason::Reason;
+use crate::model::subject::Subject;
+
+/// A service whose load is shed; the write was asked for.
+fn shed() -> Desk {
+    let mut desk = desk();
+    let signal = of("traffic.overload", Subject::service("shop", "cart"), &desk);
+    desk.says(signal);
+    desk.acts_on(facts("cart-1"));
+    let write = desk.write().expect("it acts");
+    assert!(matches!(write.action, Action::ShedLoad { .. }));
+    desk
+}
+
+/// The rule with our limits on it, or without them.
+fn on_the_rule(shed: bool) -> Facts {
+    let mut facts = facts("cart-1");
+    facts.destination_rule.as_mut().unwrap().shed = shed;
+    facts
+}
+
+fn restores(desk: &Desk) -> bool {
+    desk.write().is_some_and(|write| {
+        let Action::Restore { target, uid, host: of } = &write.action else { return false };
+        write.direction == Direction::Undo
+            && *target == Subject::destination_rule("shop", "cart")
+            && (uid.as_str(), of.as_str()) == ("d", host().as_str())
+    })
+}
+
+// Mutations: `Case::end` that ends at once; `Held` whose case is never overdue; `expire` that counts from the
+// signal; `after_undo` without the ending that was held.
+#[test]
+fn a_shed_is_taken_back_when_it_expires_and_then_its_case_ends_as_it_went() {
+    for (level, phase) in [(Level::Healthy, Phase::Resolved), (Level::Unknown, Phase::Escalated)] {
+        let mut desk = shed();
+        desk.at = later(desk.at, 3);
+        let written = desk.at;
+        desk.executes(done());
+        desk.probes(level);
+        assert_eq!(desk.case().phase, Phase::Holding, "{level:?}");
+        assert!(matches!(desk.asked[..], [Effect::Notify { .. }]), "people hear of it");
+        desk.at = later(written, 599);
+        assert!(desk.hear(EventKind::Tick).is_empty(), "not yet");
+        desk.wake();
+        assert_eq!(desk.at, later(written, 600));
+        assert!(restores(&desk), "{:?}", desk.asked);
+        desk.executes(done());
+        assert_eq!(desk.case().phase, phase);
+        let reason = &desk.case().reasons.last().unwrap().reason;
+        assert!(matches!(reason, Reason::Recovered { .. } | Reason::Inconclusive { .. }), "{reason:?}");
+    }
+}
+
+// Mutations: an undo that waits for the expiry; `expire` that leaves `expires_at` after an undo.
+#[test]
+fn a_shed_that_did_not_help_is_taken_back_at_once_and_only_once() {
+    let mut desk = shed();
+    desk.executes(done());
+    desk.probes(Level::Critical);
+    assert!(restores(&desk));
+    desk.executes(Outcome::AlreadyDone);
+    assert_eq!((desk.case().phase, desk.case().expires_at), (Phase::Inspecting, None), "the next rung");
+}
+
+// Mutation: `expire` that forgets nothing of a write that was surely not made.
+#[test]
+fn a_shed_that_was_surely_not_made_is_not_taken_back() {
+    let mut desk = shed();
+    assert!(desk.case().expires_at.is_some(), "it may be written from now on");
+    desk.executes(Outcome::Failed { why: "admission".to_owned() });
+    assert_eq!(desk.case().phase, Phase::Escalated);
+    assert!(desk.state.next_wake().is_none());
+}
+
+/// The shed expires, and its restore was asked for.
+fn expired() -> Desk {
+    let mut desk = shed();
+    desk.executes(done());
+    desk.probes(Level::Healthy);
+    desk.wake();
+    assert!(restores(&desk));
+    desk
+}
+
+// Mutations: `undo_failed` that holds again, or ends without people.
+#[test]
+fn a_restore_that_does_not_work_is_for_people() {
+    for outcome in [Outcome::Failed { why: "no".to_owned() }, Outcome::Stale { why: "changed".to_owned() }] {
+        let mut desk = expired();
+        desk.executes(outcome);
+        assert!(matches!(desk.ended(), (Phase::Escalated, Reason::UndoFailed { .. })), "{:?}", desk.ended());
+        assert!(matches!(desk.asked[..], [Effect::Notify { .. }]));
+    }
+}
+
+// Mutation: `standing::shed` with on and off exchanged for `Restore`.
+#[test]
+fn a_restore_that_nobody_answered_is_read_back_and_done_once() {
+    for still in [true, false] {
+        let mut desk = expired();
+        let id = desk.id();
+        desk.executes(Outcome::Unknown { why: "time-out".to_owned() });
+        assert!(desk.write().is_none());
+        desk.wake();
+        assert!(matches!(desk.asked[..], [Effect::Inspect(_)]));
+        desk.finds_of(&id, on_the_rule(still));
+        assert_eq!(restores(&desk), still);
+        if still {
+            desk.executes(done());
+        }
+        assert!(matches!(desk.ended(), (Phase::Resolved, Reason::Recovered { .. })), "{:?}", desk.ended());
+    }
+}
+
+// Mutations: `expire` that begins with the answer; `undoable` without `may_last`; `Held` that stays reconciling.
+#[test]
+fn a_shed_of_which_nobody_knows_whether_it_was_made_is_taken_back_too() {
+    for restarted in [false, true] {
+        let mut desk = shed();
+        let began = desk.at;
+        if restarted {
+            desk.at = later(desk.at, 2);
+            desk.start();
+        } else {
+            desk.executes(Outcome::Unknown { why: "time-out".to_owned() });
+        }
+        let id = desk.id();
+        while desk.case().phase == Phase::Executing {
+            desk.wake();
+            let mut findings = super::scene::found(on_the_rule(true), &desk);
+            findings.facts.destination_rule = None;
+            findings.missing.insert("destination_rule".to_owned(), "nobody answers".to_owned());
+            desk.finds_all(&id, findings);
+            assert!(desk.at < later(began, 700));
+        }
+        assert_eq!(desk.case().phase, Phase::Holding);
+        desk.wake();
+        assert!(restores(&desk), "{:?}", desk.asked);
+        desk.executes(done());
+        assert!(
+            matches!(desk.ended(), (Phase::Escalated, Reason::OutcomeUnknown { .. })),
+            "{:?}",
+            desk.ended()
+        );
+    }
+}
+
+// Mutations: `resume` that ends what is held, or executes at once; news of a hold that are not owed.
+#[test]
+fn a_shed_that_expires_while_the_agent_is_away_is_taken_back_when_it_is_there_again() {
+    let mut desk = shed();
+    desk.executes(done());
+    desk.probes(Level::Healthy);
+    desk.at = later(desk.at, 86_400);
+    desk.start();
+    assert!(
+        desk.write().is_none() && desk.asked.iter().any(|effect| matches!(effect, Effect::Notify { .. }))
+    );
+    desk.at = later(desk.at, 1);
+    desk.hear(EventKind::Tick);
+    assert!(restores(&desk));
+    desk.executes(done());
+    assert_eq!(desk.case().phase, Phase::Resolved);
+    assert!(desk.state.next_wake().is_none());
+}
+
+/// Fifty services whose load is shed at the same moment.
+fn fifty() -> Desk {
+    let mut desk = desk();
+    for number in 0..50 {
+        let name = format!("s{number:02}");
+        let signal = of("traffic.overload", Subject::service("shop", &name), &desk);
+        desk.says(signal);
+        let mut facts = facts("cart-1");
+        let rule = facts.destination_rule.as_mut().unwrap();
+        (rule.name, rule.host) = (name.clone(), format!("{name}.shop.svc.cluster.local"));
+        desk.acts_on(facts);
+        desk.executes(done());
+    }
+    desk
+}
+
+fn answer_probes(desk: &mut Desk) {
+    let probing: Vec<(IncidentId, u32)> = desk
+        .state
+        .open_incidents()
+        .filter(|case| case.phase == Phase::Probing)
+        .map(|case| (case.id.clone(), case.probe))
+        .collect();
+    for (incident, probe) in probing {
+        let reading = reading(Level::Healthy, desk.at);
+        desk.hear(EventKind::Probed { incident, probe, reading });
+    }
+}
+
+// Mutations: `restore` without its pace, or without the order of those that are due; `RestoreDelayed` that is
+// not folded.
+#[test]
+fn fifty_sheds_that_expire_at_once_are_taken_back_one_at_a_time_and_each_once() {
+    let mut desk = fifty();
+    let expires = later(desk.at, 600);
+    while desk.state.open_incidents().any(|case| case.phase != Phase::Holding) {
+        desk.wake();
+        answer_probes(&mut desk);
+    }
+    let (mut restored, mut last) = (Vec::new(), None);
+    // The agent was slow at first.
+    desk.at = later(expires, 17);
+    while desk.state.open_count() > 0 {
+        desk.hear(EventKind::Tick);
+        let writes: Vec<Execute> = desk
+            .asked
+            .iter()
+            .filter_map(
+                |effect| if let Effect::Execute(execute) = effect { Some(execute.clone()) } else { None },
+            )
+            .collect();
+        assert!(writes.len() <= 1, "{} at once", writes.len());
+        if let Some(write) = writes.into_iter().next() {
+            let rested = last.is_none_or(|last| desk.at >= later(last, 5));
+            assert!(rested, "one after the other, five seconds apart");
+            last = Some(desk.at);
+            restored.push(write.action.target().unwrap().name.clone());
+            desk.executes(done());
+        }
+        if let Some(next) = desk.state.next_wake() {
+            desk.at = next.max(desk.at);
+        }
+    }
+    restored.sort();
+    let all: Vec<String> = (0..50).map(|number| format!("s{number:02}")).collect();
+    assert_eq!(restored, all, "each exactly once");
+    assert!(
+        desk.at <= later(expires, 17 + 50 * 5),
+        "the last one {} s late",
+        desk.at.duration_since(expires)
+    );
+}
