@@ -12,6 +12,7 @@ mod policy;
 mod ruling;
 mod script;
 mod script_tests;
+mod window;
 
 pub use alerts::{AlertMap, Mapped, Named};
 pub use files::{Loaded, ROUTE_ERRORS, RuleFiles, Rules};
@@ -19,7 +20,8 @@ pub use indicators::{Bands, Catalogue, Indicator, Queries, Trigger};
 pub use note::{Note, NoteSeverity};
 pub use playbook::{Answer, Need, Next, Playbook};
 pub use playbooks::Playbooks;
-pub use policy::{APPROVAL_EXPIRES_S, Limit, Per, Policy, Share};
-pub use ruling::{Act, ApprovalRule, AttemptsRule, Concurrent, Policies, Ruling};
+pub use policy::{APPROVAL_EXPIRES_S, BreakerRule, Limit, Per, Policy, Share, StormBound};
+pub use ruling::{Act, ApprovalRule, AttemptsRule, Concurrent, Policies, Ruling, StormRule};
 pub use script::STACK;
 pub use script_tests::TestResult;
+pub use window::{Closed, Freeze, Says, Span, Timetable, Window, open_spans, opening};

@@ -10,7 +10,7 @@ use crate::model::verdict::Verdict;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     /// `heard`, `found`, `planned`, `rehearsed`, `gate`, `done`, `undone`, `noted`, `measured`, `ended`,
-    /// `learnt`; the demo adds `fault`.
+    /// `learnt`, `paused`, `resumed`, `storm`, `breaker`; the demo adds `fault`.
     pub word: &'static str,
     /// The rest, for people.
     pub text: String,
@@ -61,6 +61,25 @@ fn line(change: &Change) -> Option<(&'static str, String)> {
             ("measured", format!("{indicator}{} {level}{why}", value.unwrap_or_default()))
         }
         Change::Ended { phase, reason, .. } => ("ended", format!("{phase}: {reason}")),
+        Change::PauseBegan { pause } => {
+            let (reach, by, until, reason) = (&pause.reach, &pause.by, pause.until, &pause.reason);
+            ("paused", format!("{reach} by {by} until {until}: {reason}"))
+        }
+        Change::PauseEnded { reach, by } => {
+            let by = by.as_ref().map_or_else(|| "its time is up".to_owned(), |by| format!("by {by}"));
+            ("resumed", format!("{reach}: {by}"))
+        }
+        Change::StormBegan { storm, .. } => ("storm", explain::storm_began(storm)),
+        Change::StormCalmed { domain } => ("storm", format!("fewer {domain} are ill")),
+        Change::StormResumed { domain } => ("storm", format!("as many {domain} are ill again")),
+        Change::StormEnded { domain, .. } => ("storm", explain::storm_ended(domain)),
+        Change::BreakerTripped { .. } => ("breaker", explain::breaker(change)?),
+        Change::BreakerTried { policy, playbook, .. } => {
+            ("breaker", format!("one act of {playbook} may try under policy {policy}"))
+        }
+        Change::BreakerClosed { policy, playbook, .. } => {
+            ("breaker", format!("{playbook} helped: the breaker of policy {policy} is closed"))
+        }
         Change::RevisionGood { subject, spec_hash, .. } => {
             ("learnt", format!("{subject}: revision {} is good", spec_hash.short()))
         }

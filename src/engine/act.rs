@@ -1,5 +1,6 @@
 //! Act: the steps of a plan, one after the other, and what comes of each.
 
+use super::abort;
 use super::case::Case;
 use super::deadlines::{EXECUTING, PERMIT, RECONCILE_EVERY, RECONCILING, UNDO_TRIES, WRITE_GRACE};
 use super::select;
@@ -58,6 +59,9 @@ fn ended(mut case: Case<'_>, outcome: &Outcome) -> Vec<Change> {
 }
 
 fn forward(mut case: Case<'_>, outcome: &Outcome) -> Vec<Change> {
+    if case.incident.is_aborted() && !matches!(outcome, Outcome::Unknown { .. }) {
+        return take_back(case);
+    }
     match outcome {
         Outcome::Done { .. } | Outcome::AlreadyDone => next_step(case),
         Outcome::Unknown { why } => reconcile(case, why),
@@ -128,6 +132,18 @@ pub(super) fn undo(mut case: Case<'_>) -> Vec<Change> {
             case.changes
         }
         None => verify::next_rung(case),
+    }
+}
+
+/// An operator stopped the case: what was done is taken back where it can be, and nothing else follows.
+pub(super) fn take_back(mut case: Case<'_>) -> Vec<Change> {
+    let steps = case.incident.plan.as_ref().map_or(0, |plan| plan.steps.len());
+    match undoable(&case, steps) {
+        Some(step) => {
+            start_step(&mut case, step, Direction::Undo);
+            case.changes
+        }
+        None => abort::end(case),
     }
 }
 
@@ -214,6 +230,7 @@ fn not_done(mut case: Case<'_>) -> Vec<Change> {
             start_step(&mut case, step, Direction::Undo);
             case.changes
         }
+        Direction::Forward if case.incident.is_aborted() => take_back(case),
         Direction::Forward if step == 0 && tries < UNDO_TRIES => select::again(case),
         Direction::Forward => give_up(case, Reason::StepFailed { why }),
     }
@@ -233,6 +250,9 @@ pub(super) fn notified(mut case: Case<'_>, of: Option<usize>, outcome: &Outcome)
         Outcome::Done { .. } | Outcome::AlreadyDone => None,
         Outcome::Stale { why } | Outcome::Failed { why } | Outcome::Unknown { why } => Some(why.clone()),
     };
+    if case.incident.is_aborted() {
+        return take_back(case);
+    }
     let last = case.incident.plan.as_ref().is_none_or(|plan| step + 1 >= plan.steps.len() && !plan.writes());
     match failure {
         Some(why) if last => case.end(Phase::Escalated, Reason::NotificationFailed { why }),

@@ -8,6 +8,7 @@ use super::deadlines::{ENDED_KEPT, seconds};
 use super::hear;
 use super::history;
 use super::state::{LastEnd, State, acts, waits_for_others};
+use super::stops;
 use crate::model::action::Action;
 use crate::model::change::Change;
 use crate::model::facts::Population;
@@ -16,19 +17,45 @@ use crate::model::plan::{Direction, Outcome};
 use crate::model::reason::Reason;
 
 /// Folds one change, decided on an event of the time `at`, into the state.
-#[expect(clippy::wildcard_enum_match_arm, reason = "most changes belong to the incident alone")]
 pub fn apply(state: &mut State, at: Timestamp, change: &Change) {
+    shared(state, at, change);
+    if stops::fold(state, at, change) {
+        wake_waiting(state);
+    }
+    let Some(id) = change.incident() else { return };
+    let mut released = false;
+    if let Some(case) = state.incidents.get_mut(id) {
+        let acted = acts(case);
+        fold(case, at, change);
+        released = acted && !acts(case);
+    }
+    hear::listen(state, at, change);
+    if let Change::Ended { incident, phase, .. } = change {
+        close(state, at, incident, *phase);
+    }
+    if released {
+        stops::released(state, id);
+        wake_waiting(state);
+    }
+    state.index(id);
+}
+
+/// What a change does to everything but the case it belongs to.
+#[expect(clippy::wildcard_enum_match_arm, reason = "most changes belong to the incident alone")]
+fn shared(state: &mut State, at: Timestamp, change: &Change) {
     match change {
         Change::Opened { incident, key, .. } => {
             if let Some(case) = opened_case(state, at, change) {
                 state.opened += 1;
                 state.open.insert(key.clone(), incident.clone());
+                state.falls_ill(&case.subject);
                 state.incidents.insert(incident.clone(), case);
             }
         }
         Change::JournalNamed { journal } => {
             state.journal.clone_from(journal);
             state.draining = false;
+            state.skew_s = 0;
         }
         Change::AttemptsRefilled { .. } | Change::Charged { .. } | Change::StepEnded { .. } => {
             budgets(state, change);
@@ -44,7 +71,10 @@ pub fn apply(state: &mut State, at: Timestamp, change: &Change) {
                 state.open_incidents().filter(|case| case.phase == Phase::Planned && case.verdict.is_some());
             state.regate = held.map(|case| case.id.clone()).collect();
         }
-        Change::ClockJumped { .. } => state.clock_jumped = Some(at),
+        Change::ClockJumped { seconds } => {
+            state.clock_jumped = Some(at);
+            state.skew_s = state.skew_s.saturating_add(*seconds);
+        }
         Change::ClockSettled => {
             state.clock_jumped = None;
             wake_waiting(state);
@@ -63,21 +93,6 @@ pub fn apply(state: &mut State, at: Timestamp, change: &Change) {
         }
         _ => {}
     }
-    let Some(id) = change.incident() else { return };
-    let mut released = false;
-    if let Some(case) = state.incidents.get_mut(id) {
-        let acted = acts(case);
-        fold(case, at, change);
-        released = acted && !acts(case);
-    }
-    hear::listen(state, at, change);
-    if let Change::Ended { incident, phase, .. } = change {
-        close(state, at, incident, *phase);
-    }
-    if released {
-        wake_waiting(state);
-    }
-    state.index(id);
 }
 
 /// What acts cost: one is charged to its target and its owner, and given back after a healthy period.
@@ -127,14 +142,19 @@ fn wake_waiting(state: &mut State) {
 }
 
 fn close(state: &mut State, at: Timestamp, id: &IncidentId, phase: Phase) {
-    let Some(key) = state.incidents.get(id).map(|case| case.key.clone()) else { return };
-    state.open.remove(&key);
+    let case = state.incidents.get(id).map(|case| (case.key.clone(), case.subject.clone()));
+    let Some((key, subject)) = case else { return };
+    if state.open.remove(&key).is_some() {
+        state.is_over(&subject);
+    }
     state.regate.remove(id);
     state.ended.insert(key, LastEnd { incident: id.clone(), phase, at });
     hear::forget(state, at);
     if state.incidents.len() > state.open.len() + ENDED_KEPT {
         // By time, because a case that was opened early may end late.
         let ended = state.incidents.values().filter(|case| case.phase.is_end());
+        // On the incident of a storm people will be told of its end.
+        let ended = ended.filter(|case| state.storms.iter().all(|storm| storm.incident != case.id));
         let first = ended.min_by_key(|case| case.phase_since).map(|case| case.id.clone());
         if let Some(first) = first {
             state.incidents.remove(&first);

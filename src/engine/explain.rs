@@ -1,8 +1,10 @@
 //! Explain: why we did, and why we did not, in sentences.
 
+use crate::model::change::Change;
 use crate::model::facts::{Facts, LastGoodFacts, ManagedBy};
 use crate::model::incident::{Incident, Phase};
 use crate::model::plan::{Direction, Outcome};
+use crate::model::storm::{Domain, Storm};
 use crate::model::verdict::Verdict;
 
 /// The case in one sentence, as notifications carry it.
@@ -26,6 +28,32 @@ pub fn sentence(case: &Incident) -> String {
         (phase, _) if why.is_empty() => format!("{}: {what}: {phase}", case.id),
         (phase, _) => format!("{}: {what}: {phase}: {why}", case.id),
     }
+}
+
+/// What people are told when a storm begins.
+#[must_use]
+pub fn storm_began(storm: &Storm) -> String {
+    let Storm { domain, ill, of, bound, incident, .. } = storm;
+    format!(
+        "storm: {ill} of {of} {domain} are ill at once ({bound} are the bound), noticed on {incident}: \
+         new acts there are held; please look for a common reason"
+    )
+}
+
+/// What people are told when a storm is over.
+#[must_use]
+pub fn storm_ended(domain: &Domain) -> String {
+    format!("the storm of {domain} is over: acts may start again")
+}
+
+/// What people are told when a breaker opens; `None` for any other change.
+#[must_use]
+pub fn breaker(change: &Change) -> Option<String> {
+    let Change::BreakerTripped { policy, playbook, failures, until, .. } = change else { return None };
+    Some(format!(
+        "{failures} acts of playbook {playbook} failed or did not help: the breaker of policy {policy} holds \
+         new ones until {until}, then one may try"
+    ))
 }
 
 /// The whole case for people, one thought a line: what was heard, what was found, who was asked, what

@@ -8,10 +8,13 @@ use serde::{Deserialize, Serialize};
 use super::history::RouteHistory;
 use super::ledger::{Attempts, Ledger};
 use super::pairs;
+use super::stops;
 use crate::model::digest::Digest;
 use crate::model::incident::{Incident, IncidentId, IncidentKey, Phase};
+use crate::model::pause::Pause;
 use crate::model::reason::Reason;
 use crate::model::signal::Signal;
+use crate::model::storm::{Breaker, Domain, Storm};
 use crate::model::subject::Subject;
 use crate::model::verdict::Verdict;
 
@@ -56,6 +59,21 @@ pub struct State {
     pub(super) restored_at: Option<Timestamp>,
     /// Held plans to be gated again at once, because what held them may be over.
     pub(super) regate: BTreeSet<IncidentId>,
+    /// What operators hold.
+    #[serde(default)]
+    pub pauses: Vec<Pause>,
+    /// Storms, and those that have hardly calmed.
+    #[serde(default)]
+    pub storms: Vec<Storm>,
+    /// Breakers that count failures, or are open.
+    #[serde(default)]
+    pub breakers: Vec<Breaker>,
+    /// Seconds by which the wall clock was set forward since the start of the run: windows are about it.
+    #[serde(default)]
+    pub(super) skew_s: i64,
+    /// Subjects with open cases, and how many each has; derived, see [`State::falls_ill`].
+    #[serde(skip)]
+    ill: BTreeMap<Subject, u32>,
     /// When each open incident wants to be looked at, ordered by time; derived, see [`State::index`].
     #[serde(skip)]
     wakes: BTreeSet<(Timestamp, IncidentId)>,
@@ -98,6 +116,7 @@ impl State {
         let mut state: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         let ids: Vec<IncidentId> = state.incidents.keys().cloned().collect();
         ids.iter().for_each(|id| state.index(id));
+        state.count_ill();
         Ok(state)
     }
 
@@ -117,10 +136,8 @@ impl State {
         }
         let jump = self.clock_jumped.map(|at| at.saturating_add(SignedDuration::from_secs(1)));
         let first = self.wakes.first().map(|(at, _)| *at);
-        match (jump.and_then(Result::ok), first) {
-            (Some(jump), Some(first)) => Some(jump.min(first)),
-            (jump, first) => jump.or(first),
-        }
+        let all = [jump.and_then(Result::ok), first, stops::next_wake(self)];
+        all.into_iter().flatten().min()
     }
 
     /// Open incidents that want to be looked at by `now`, in the order of their ids.
@@ -141,7 +158,47 @@ impl State {
         self.open.remove(&key);
         self.ended.remove(&key);
         self.draining = false;
+        self.skew_s = 0;
+        self.count_ill();
         self
+    }
+
+    /// Distinct subjects of this domain with an open case.
+    pub(super) fn ill(&self, domain: &Domain) -> u64 {
+        let namespace = domain.namespace.as_deref();
+        let first = Subject::new(&domain.group, &domain.kind, namespace.unwrap_or_default(), "");
+        let within = self.ill.range(first..).take_while(|(subject, _)| {
+            subject.group == domain.group
+                && subject.kind == domain.kind
+                && namespace.is_none_or(|name| subject.namespace == name)
+        });
+        u64::try_from(within.count()).unwrap_or(u64::MAX)
+    }
+
+    /// A case on this subject was opened.
+    pub(super) fn falls_ill(&mut self, subject: &Subject) {
+        *self.ill.entry(subject.clone()).or_default() += 1;
+    }
+
+    /// A case on this subject ended.
+    pub(super) fn is_over(&mut self, subject: &Subject) {
+        if let Some(cases) = self.ill.get_mut(subject) {
+            *cases -= 1;
+            if *cases == 0 {
+                self.ill.remove(subject);
+            }
+        }
+    }
+
+    fn count_ill(&mut self) {
+        self.ill.clear();
+        let subjects: Vec<Subject> = self.open_incidents().map(|case| case.subject.clone()).collect();
+        subjects.iter().for_each(|subject| self.falls_ill(subject));
+    }
+
+    /// The breaker of a policy for a playbook.
+    pub(super) fn breaker(&self, policy: &str, playbook: &str) -> Option<&Breaker> {
+        self.breakers.iter().find(|known| known.policy == policy && known.playbook == playbook)
     }
 
     /// Keys that a source said to be ill and has not said otherwise, whether their cases are open or over.
@@ -207,13 +264,20 @@ pub(super) fn acts(incident: &Incident) -> bool {
     incident.phase.is_acting() && incident.plan.as_ref().is_some_and(|plan| plan.writes())
 }
 
-/// Whether a hold may end when another case stops acting, the rules change or the clock settles.
+/// Whether a hold may end when another case stops acting, the clock settles, or a pause, storm or breaker is
+/// over.
 pub(super) fn waits_for_others(incident: &Incident) -> bool {
     incident.phase == Phase::Planned
         && incident.holds().iter().any(|hold| {
             matches!(
                 hold.reason,
-                Reason::Claimed { .. } | Reason::ConcurrentReached { .. } | Reason::ClockJumped
+                Reason::Claimed { .. }
+                    | Reason::ConcurrentReached { .. }
+                    | Reason::ClockJumped
+                    | Reason::Paused { .. }
+                    | Reason::Storm { .. }
+                    | Reason::AfterStorm { .. }
+                    | Reason::TrialRuns { .. }
             )
         })
 }

@@ -9,6 +9,7 @@ use super::effects::owes_news;
 use super::gate;
 use super::select;
 use super::state::State;
+use super::stops;
 use super::verify;
 use crate::model::action::Action;
 use crate::model::change::Change;
@@ -26,14 +27,17 @@ pub(super) fn tick(state: &State, rules: &Rules, at: Timestamp) -> Vec<Change> {
     // The gate looks at the clock, the ledger and the other cases. What this tick already changed of them
     // it would see only after the fold, so its answer is left to the next tick, which comes at once: the
     // case stays due.
-    let mut moved = state.clock_jumped.is_some();
+    changes.extend(stops::tick(state, at));
+    let mut moved = !changes.is_empty();
     for id in state.woken(at) {
         let Some(case) = Case::of(state, rules, at, &id) else { continue };
         let decided = woken(case);
         if moved && decided.iter().any(|change| matches!(change, Change::Gated { .. })) {
             continue;
         }
-        moved |= decided.iter().any(|change| matches!(change, Change::Charged { .. } | Change::Ended { .. }));
+        moved |= decided.iter().any(|change| {
+            matches!(change, Change::Charged { .. } | Change::Ended { .. } | Change::StormBegan { .. })
+        });
         changes.extend(decided);
     }
     changes

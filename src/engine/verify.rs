@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::abort;
 use super::act;
 use super::case::Case;
 use super::deadlines::{PROBE_GRACE, seconds};
@@ -92,6 +93,9 @@ fn recovered(mut case: Case<'_>, reading: &Probe) -> Vec<Change> {
 /// next rung of the playbook does.
 #[expect(clippy::wildcard_enum_match_arm, reason = "three reasons tell why it was taken back")]
 pub(super) fn after_undo(case: Case<'_>) -> Vec<Change> {
+    if case.incident.is_aborted() {
+        return abort::end(case);
+    }
     if let Some(Ending { phase, reason }) = case.incident.after.clone() {
         return case.end(phase, reason);
     }

@@ -9,9 +9,11 @@ use super::facts::Findings;
 use super::history::{LastGood, Proof, ProvenDestination, RevisionSeen};
 use super::incident::{IncidentId, IncidentKey, PassedOver, Phase};
 use super::indicator::Probe;
+use super::pause::{Pause, Reach};
 use super::plan::{Direction, Outcome, Plan, Rehearsal};
 use super::reason::Reason;
 use super::signal::{Severity, Signal, Symptom};
+use super::storm::{Domain, Storm};
 use super::subject::Subject;
 use super::verdict::{Check, Verdict};
 
@@ -149,6 +151,38 @@ pub enum Change {
     ClockSettled,
     /// Nothing new is started.
     Draining,
+    // --- the whole gate
+    /// An operator holds new acts; the same reach again replaces the pause.
+    PauseBegan { pause: Pause },
+    /// A pause is over; `by` says who ended it, if it did not end by itself.
+    PauseEnded {
+        reach: Reach,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+    },
+    /// A storm was noticed; people are told on this incident.
+    StormBegan { incident: IncidentId, storm: Storm },
+    /// Fewer are ill than the bound; the rest after the storm begins.
+    StormCalmed { domain: Domain },
+    /// As many are ill again before the rest was over.
+    StormResumed { domain: Domain },
+    /// The storm is over; people are told on the incident at which it was noticed.
+    StormEnded { domain: Domain, incident: IncidentId },
+    /// An act failed or did not help.
+    BreakerCounted { incident: IncidentId, policy: String, playbook: String },
+    /// Too many of them: new acts are held. `again` after a trial, when people know already.
+    BreakerTripped {
+        incident: IncidentId,
+        policy: String,
+        playbook: String,
+        failures: u32,
+        until: Timestamp,
+        again: bool,
+    },
+    /// The act of this incident is the one that may try.
+    BreakerTried { incident: IncidentId, policy: String, playbook: String },
+    /// An act helped: the failures are forgotten.
+    BreakerClosed { incident: IncidentId, policy: String, playbook: String },
 }
 
 /// An act as the budgets see it.
@@ -211,7 +245,12 @@ impl Change {
             | Self::RestoreDelayed { incident, .. }
             | Self::Ended { incident, .. }
             | Self::NotificationEnded { incident, .. }
-            | Self::RevisionBad { incident, .. } => Some(incident),
+            | Self::RevisionBad { incident, .. }
+            | Self::StormBegan { incident, .. }
+            | Self::BreakerCounted { incident, .. }
+            | Self::BreakerTripped { incident, .. }
+            | Self::BreakerTried { incident, .. }
+            | Self::BreakerClosed { incident, .. } => Some(incident),
             Self::JournalNamed { .. }
             | Self::AttemptsRefilled { .. }
             | Self::RevisionInForce { .. }
@@ -221,7 +260,12 @@ impl Change {
             | Self::RulesInForce { .. }
             | Self::ClockJumped { .. }
             | Self::ClockSettled
-            | Self::Draining => None,
+            | Self::Draining
+            | Self::PauseBegan { .. }
+            | Self::PauseEnded { .. }
+            | Self::StormCalmed { .. }
+            | Self::StormResumed { .. }
+            | Self::StormEnded { .. } => None,
         }
     }
 }

@@ -344,6 +344,12 @@ pub struct Timed {
 }
 
 impl Incident {
+    /// Whether an operator stopped it: nothing forward is done any more.
+    #[must_use]
+    pub fn is_aborted(&self) -> bool {
+        self.reasons.iter().any(|timed| matches!(timed.reason, Reason::Aborted { .. }))
+    }
+
     /// What holds it back, when the gate said "not now".
     #[must_use]
     pub fn holds(&self) -> &[Hold] {

@@ -145,6 +145,23 @@ pub enum Reason {
     NotificationFailed { why: String },
     /// The agent was restarted while a step ran.
     Restarted,
+    // --- the whole gate
+    /// So many of a kind are ill at once that people have to look.
+    Storm { domain: String, ill: u64, bound: u64 },
+    /// A storm is over, and may come back.
+    AfterStorm { domain: String },
+    /// Acts of this playbook failed too often.
+    BreakerOpen { policy: String, failures: u32 },
+    /// After too many failures one act may try, and another one does.
+    TrialRuns { policy: String, incident: String },
+    /// A window of a policy does not let act now.
+    OutsideWindow { policy: String, window: String },
+    /// A policy freezes everything for a time.
+    Frozen { policy: String, reason: String },
+    /// An operator holds new acts.
+    Paused { what: String, by: String, reason: String },
+    /// An operator stopped the case.
+    Aborted { by: String, comment: String },
 }
 
 impl fmt::Display for Reason {
@@ -255,6 +272,21 @@ impl fmt::Display for Reason {
             Self::Notified => f.write_str("people were notified"),
             Self::NotificationFailed { why } => write!(f, "the notification could not be delivered: {why}"),
             Self::Restarted => f.write_str("the agent was restarted while a step ran"),
+            Self::Storm { domain, ill, bound } => {
+                write!(f, "storm: {ill} {domain} are ill at once, {bound} are the bound")
+            }
+            Self::AfterStorm { domain } => write!(f, "a storm of {domain} is hardly over"),
+            Self::BreakerOpen { policy, failures } => {
+                write!(f, "the breaker of policy {policy} is open: {failures} acts failed or did not help")
+            }
+            Self::TrialRuns { policy, incident } => {
+                write!(f, "the breaker of policy {policy} lets one act try, that of {incident}")
+            }
+            Self::OutsideWindow { policy, window } => write!(f, "policy {policy} closes now: {window}"),
+            Self::Frozen { policy, reason } => write!(f, "frozen by policy {policy}: {reason}"),
+            Self::Paused { what, by, reason } => write!(f, "{what} is paused by {by}: {reason}"),
+            Self::Aborted { by, comment } if comment.is_empty() => write!(f, "aborted by {by}"),
+            Self::Aborted { by, comment } => write!(f, "aborted by {by}: {comment}"),
         }
     }
 }
