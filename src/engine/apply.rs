@@ -30,7 +30,6 @@ pub fn apply(state: &mut State, at: Timestamp, change: &Change) {
         Change::JournalNamed { journal } => {
             state.journal.clone_from(journal);
             state.draining = false;
-            state.skew_s = 0;
         }
         Change::AttemptsRefilled { key } => {
             if let Some(attempts) = state.attempts.get_mut(key) {
@@ -48,10 +47,6 @@ pub fn apply(state: &mut State, at: Timestamp, change: &Change) {
                 state.open_incidents().filter(|case| case.phase == Phase::Planned && case.verdict.is_some());
             state.regate = held.map(|case| case.id.clone()).collect();
         }
-        Change::ClockJumped { seconds } => {
-            state.clock_jumped = Some(at);
-            state.skew_s = state.skew_s.saturating_add(*seconds);
-        }
         Change::ClockSettled => {
             state.clock_jumped = None;
             wake_waiting(state);
@@ -67,9 +62,7 @@ pub fn apply(state: &mut State, at: Timestamp, change: &Change) {
         }
         _ => {}
     }
-    if stops::fold(state, at, change) {
-        wake_waiting(state);
-    }
+    stops::fold(state, at, change);
     let Some(id) = change.incident() else { return };
     let mut released = false;
     if let Some(case) = state.incidents.get_mut(id) {
@@ -83,7 +76,6 @@ pub fn apply(state: &mut State, at: Timestamp, change: &Change) {
     }
     if released {
         stops::released(state, id);
-        wake_waiting(state);
     }
     state.index(id);
 }
@@ -131,7 +123,8 @@ fn listen(state: &mut State, at: Timestamp, change: &Change) {
     }
 }
 
-fn wake_waiting(state: &mut State) {
+/// Held plans are gated again: what held them may be over.
+pub(super) fn wake_waiting(state: &mut State) {
     let waiting: BTreeSet<IncidentId> =
         state.open_incidents().filter(|case| waits_for_others(case)).map(|case| case.id.clone()).collect();
     state.regate.extend(waiting);
