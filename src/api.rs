@@ -3,6 +3,7 @@
 mod alertmanager;
 mod auth;
 mod metrics;
+mod operators;
 mod probes;
 mod routes;
 
@@ -12,6 +13,7 @@ use serde_json::Value;
 use crate::model::digest::Digest;
 use crate::model::event::Vote;
 use crate::model::incident::Incident;
+use crate::model::pause::{Pause, Reach};
 use crate::model::signal::Signal;
 use crate::model::subject::Subject;
 
@@ -59,6 +61,22 @@ pub trait Agent: Send + Sync + 'static {
         spec_hash: Option<Digest>,
         by: String,
     ) -> BoxFuture<'_, Result<Digest, Refusal>>;
+    /// Holds new acts for so many seconds; answers with the pause.
+    fn pause(&self, halt: Halt, for_s: u64) -> BoxFuture<'_, Result<Pause, Refusal>>;
+    /// Ends a pause.
+    fn resume(&self, reach: Reach, by: String) -> BoxFuture<'_, Result<(), Refusal>>;
+    /// What holds new acts now: pauses, storms, open breakers.
+    fn stops(&self) -> BoxFuture<'_, Result<Value, Refusal>>;
+    /// Stops an incident, if its plan is still this one where one is named; answers with it as it is then.
+    fn abort(
+        &self,
+        id: String,
+        plan: Option<Digest>,
+        by: String,
+        comment: String,
+    ) -> BoxFuture<'_, Result<Incident, Refusal>>;
+    /// Stops all open incidents within a reach; answers with their ids.
+    fn abort_all(&self, halt: Halt) -> BoxFuture<'_, Result<Vec<String>, Refusal>>;
     /// Incidents in memory, oldest first.
     fn incidents(&self) -> BoxFuture<'_, Result<Vec<Incident>, Refusal>>;
     /// One incident.
@@ -71,6 +89,17 @@ pub trait Agent: Send + Sync + 'static {
     fn live(&self) -> Result<(), String>;
     /// Whether it can do its work.
     fn ready(&self) -> Result<(), String>;
+}
+
+/// An operator's wish about everything within a reach.
+#[derive(Clone, Debug)]
+pub struct Halt {
+    /// How far it reaches.
+    pub reach: Reach,
+    /// Token name of the operator.
+    pub by: String,
+    /// Their words.
+    pub reason: String,
 }
 
 /// A vote as it arrives.

@@ -8,6 +8,7 @@ pub mod feed;
 pub mod files;
 pub mod intake;
 pub mod offline;
+mod operators;
 pub mod outbox;
 pub mod preview;
 pub mod queue;

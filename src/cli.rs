@@ -6,6 +6,7 @@ mod audit;
 mod check;
 mod client;
 mod commands;
+mod operators;
 mod people;
 mod work;
 

@@ -14,6 +14,7 @@ use http_body_util::LengthLimitError;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::operators;
 use super::{Agent, Ballot, Metrics, Notification, Refusal, Tokens};
 use crate::config::{Intake, Role};
 use crate::model::digest::Digest;
@@ -27,9 +28,9 @@ const MAX_BODY: usize = 32 << 20;
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 #[derive(Clone)]
-struct Shared {
-    agent: Arc<dyn Agent>,
-    tokens: Arc<Tokens>,
+pub(super) struct Shared {
+    pub(super) agent: Arc<dyn Agent>,
+    pub(super) tokens: Arc<Tokens>,
     metrics: Metrics,
 }
 
@@ -47,6 +48,7 @@ pub fn router(agent: Arc<dyn Agent>, tokens: Tokens, metrics: Metrics, open: &BT
         .route("/v1/incidents/{id}/deny", post(deny))
         .route("/v1/history", get(history))
         .route("/v1/history/bless", post(bless))
+        .merge(operators::router())
         .fallback(nothing)
         .method_not_allowed_fallback(no_method)
         .with_state(shared)
@@ -72,14 +74,14 @@ impl Shared {
         }
     }
 
-    async fn timed(&self, work: impl Future<Output = Result<Value, Refusal>>) -> Response {
+    pub(super) async fn timed(&self, work: impl Future<Output = Result<Value, Refusal>>) -> Response {
         let late = || Refusal::new(503, "late", "the journal did not answer in time; send it again");
         let found = tokio::time::timeout(TIME_LIMIT, work).await.unwrap_or_else(|_| Err(late()));
         self.answer(found)
     }
 }
 
-async fn read(body: Body) -> Result<Bytes, Refusal> {
+pub(super) async fn read(body: Body) -> Result<Bytes, Refusal> {
     to_bytes(body, MAX_BODY).await.map_err(|error| {
         let too_long = std::error::Error::source(&error).is_some_and(|cause| cause.is::<LengthLimitError>());
         if too_long {
@@ -90,7 +92,7 @@ async fn read(body: Body) -> Result<Bytes, Refusal> {
     })
 }
 
-fn parse<'b, T: Deserialize<'b>>(body: &'b Bytes) -> Result<T, Refusal> {
+pub(super) fn parse<'b, T: Deserialize<'b>>(body: &'b Bytes) -> Result<T, Refusal> {
     serde_json::from_slice(body)
         .map_err(|error| Refusal::new(400, "bad_request", format!("the body is not as expected: {error}")))
 }

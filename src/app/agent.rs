@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::board::Boards;
 use super::intake;
 use super::queue::{Input, Reply};
-use crate::api::{Agent, Ballot, Notification, Refusal};
+use crate::api::{Agent, Ballot, Halt, Notification, Refusal};
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::engine::State;
@@ -19,6 +19,7 @@ use crate::model::digest::Digest;
 use crate::model::event::{EventKind, Vote};
 use crate::model::history::{Proof, ProvenDestination, RevisionProven};
 use crate::model::incident::{Incident, IncidentId, Phase};
+use crate::model::pause::{Pause, Reach};
 use crate::model::reason::Reason;
 use crate::model::signal::Signal;
 use crate::model::subject::Subject;
@@ -46,13 +47,13 @@ pub struct Running {
     pub draining: Arc<AtomicBool>,
 }
 
-fn away() -> Refusal {
+pub(super) fn away() -> Refusal {
     Refusal::new(503, "stopping", "the agent is shutting down; send it again")
 }
 
 impl Running {
     /// Looks at the state between two turns.
-    async fn look<T: Send + 'static>(
+    pub(super) async fn look<T: Send + 'static>(
         &self,
         look: impl FnOnce(&State) -> T + Send + 'static,
     ) -> Result<T, Refusal> {
@@ -192,6 +193,32 @@ impl Agent for Running {
         by: String,
     ) -> BoxFuture<'_, Result<Digest, Refusal>> {
         self.decide_bless(subject, hash, by).boxed()
+    }
+
+    fn pause(&self, halt: Halt, for_s: u64) -> BoxFuture<'_, Result<Pause, Refusal>> {
+        self.decide_pause(halt, for_s).boxed()
+    }
+
+    fn resume(&self, reach: Reach, by: String) -> BoxFuture<'_, Result<(), Refusal>> {
+        self.decide_resume(reach, by).boxed()
+    }
+
+    fn stops(&self) -> BoxFuture<'_, Result<Value, Refusal>> {
+        self.held().boxed()
+    }
+
+    fn abort(
+        &self,
+        id: String,
+        plan: Option<Digest>,
+        by: String,
+        comment: String,
+    ) -> BoxFuture<'_, Result<Incident, Refusal>> {
+        self.decide_abort(IncidentId(id), plan, by, comment).boxed()
+    }
+
+    fn abort_all(&self, halt: Halt) -> BoxFuture<'_, Result<Vec<String>, Refusal>> {
+        self.decide_abort_all(halt).boxed()
     }
 
     fn incidents(&self) -> BoxFuture<'_, Result<Vec<Incident>, Refusal>> {

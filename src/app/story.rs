@@ -61,6 +61,17 @@ fn line(change: &Change) -> Option<(&'static str, String)> {
             ("measured", format!("{indicator}{} {level}{why}", value.unwrap_or_default()))
         }
         Change::Ended { phase, reason, .. } => ("ended", format!("{phase}: {reason}")),
+        Change::RevisionGood { subject, spec_hash, .. } => {
+            ("learnt", format!("{subject}: revision {} is good", spec_hash.short()))
+        }
+        _ => return stop(change),
+    })
+}
+
+/// What holds new acts for a while, and lets them go.
+#[expect(clippy::wildcard_enum_match_arm, reason = "only some changes are about stops")]
+fn stop(change: &Change) -> Option<(&'static str, String)> {
+    Some(match change {
         Change::PauseBegan { pause } => {
             let (reach, by, until, reason) = (&pause.reach, &pause.by, pause.until, &pause.reason);
             ("paused", format!("{reach} by {by} until {until}: {reason}"))
@@ -79,9 +90,6 @@ fn line(change: &Change) -> Option<(&'static str, String)> {
         }
         Change::BreakerClosed { policy, playbook, .. } => {
             ("breaker", format!("{playbook} helped: the breaker of policy {policy} is closed"))
-        }
-        Change::RevisionGood { subject, spec_hash, .. } => {
-            ("learnt", format!("{subject}: revision {} is good", spec_hash.short()))
         }
         _ => return None,
     })

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::commands::{Output, Remote, Vote};
+use super::operators;
 use super::people;
 use super::work::journal;
 use super::{FINE, Usage};
@@ -26,7 +27,7 @@ struct Word {
     token_file: Option<PathBuf>,
 }
 
-struct Client {
+pub(super) struct Client {
     http: reqwest::Client,
     server: String,
     token: String,
@@ -34,7 +35,7 @@ struct Client {
 }
 
 impl Client {
-    fn new(remote: &Remote) -> anyhow::Result<Self> {
+    pub(super) fn new(remote: &Remote) -> anyhow::Result<Self> {
         let (server, token_file) = match (&remote.server, &remote.token_file) {
             (Some(server), Some(token_file)) => (server.clone(), token_file.clone()),
             // Only then it matters where the journal is: a container has no home to look in.
@@ -72,7 +73,7 @@ impl Client {
         Ok((server, token_file.ok_or_else(|| unknown("--token-file FILE"))?))
     }
 
-    fn call(&self, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
+    pub(super) fn call(&self, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
         let url = format!("{}{path}", self.server);
         let request = match body {
             Some(body) => self.http.post(&url).json(&body),
@@ -94,7 +95,8 @@ impl Client {
 }
 
 pub(super) fn incidents(remote: &Remote) -> anyhow::Result<u8> {
-    let found = Client::new(remote)?.call("/v1/incidents", None)?;
+    let client = Client::new(remote)?;
+    let found = client.call("/v1/incidents", None)?;
     if remote.output == Output::Json {
         people::json(&found)?;
         return Ok(FINE);
@@ -117,6 +119,7 @@ pub(super) fn incidents(remote: &Remote) -> anyhow::Result<u8> {
             ]
         })
         .collect();
+    operators::say_held(&client)?;
     people::table(["INCIDENT", "PHASE", "SYMPTOM", "SUBJECT", "WHY"], &rows);
     Ok(FINE)
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
-use super::{audit, check, client, work};
+use super::{audit, check, client, operators, work};
 use crate::model::verdict::Mode;
 
 /// A self-healing remediation agent for service meshes.
@@ -45,6 +45,28 @@ pub(super) enum Command {
     Approve(Vote),
     /// Deny the plan of an incident.
     Deny(Vote),
+    /// Stop an incident, or all within a reach, and take back what was done.
+    ///
+    /// A step that runs is let finish and then taken back where that is possible. New signals may
+    /// open new incidents: pause as well where nothing more should be tried.
+    #[command(
+        after_help = "Examples:\n  meshmend abort k3f9q2-00017 --reason 'we do this by hand'\n  meshmend abort --namespace shop --reason migration\n  meshmend abort --all --reason migration"
+    )]
+    Abort(operators::AbortArgs),
+    /// Hold new acts for a while: all, of a namespace, or of a playbook.
+    ///
+    /// What was begun goes on, and is taken back if it does not help. The same reach again
+    /// replaces the pause.
+    #[command(
+        after_help = "Examples:\n  meshmend pause --for 1h --reason 'release of cart'\n  meshmend pause --namespace shop --for 2d --reason migration\n  meshmend pause --playbook roll-back-virtual-service --for 30m --reason 'looks odd'"
+    )]
+    Pause(operators::PauseArgs),
+    /// End a pause before its time.
+    #[command(after_help = "Examples:\n  meshmend resume\n  meshmend resume --namespace shop")]
+    Resume(operators::ResumeArgs),
+    /// List what holds new acts: pauses, storms, open breakers.
+    #[command(after_help = "Example:\n  meshmend pauses -o json")]
+    Pauses(Remote),
     /// Show revisions of routes, or bless one.
     History(History),
     /// Check and test playbooks.
@@ -284,6 +306,10 @@ pub(super) fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Incidents(remote) => client::incidents(&remote),
         Command::Approve(vote) => client::vote(&vote, "approve"),
         Command::Deny(vote) => client::vote(&vote, "deny"),
+        Command::Abort(args) => operators::abort(&args),
+        Command::Pause(args) => operators::pause(&args),
+        Command::Resume(args) => operators::resume(&args),
+        Command::Pauses(remote) => operators::pauses(&remote),
         Command::History(History { command: None, remote }) => client::history(&remote),
         Command::History(History { command: Some(HistoryCommand::Bless { route, remote }), .. }) => {
             client::bless(&route, &remote)

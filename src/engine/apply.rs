@@ -19,9 +19,7 @@ use crate::model::reason::Reason;
 /// Folds one change, decided on an event of the time `at`, into the state.
 pub fn apply(state: &mut State, at: Timestamp, change: &Change) {
     shared(state, at, change);
-    if stops::fold(state, at, change) {
-        wake_waiting(state);
-    }
+    stops::fold(state, at, change);
     let Some(id) = change.incident() else { return };
     let mut released = false;
     if let Some(case) = state.incidents.get_mut(id) {
@@ -35,7 +33,6 @@ pub fn apply(state: &mut State, at: Timestamp, change: &Change) {
     }
     if released {
         stops::released(state, id);
-        wake_waiting(state);
     }
     state.index(id);
 }
@@ -55,7 +52,6 @@ fn shared(state: &mut State, at: Timestamp, change: &Change) {
         Change::JournalNamed { journal } => {
             state.journal.clone_from(journal);
             state.draining = false;
-            state.skew_s = 0;
         }
         Change::AttemptsRefilled { .. } | Change::Charged { .. } | Change::StepEnded { .. } => {
             budgets(state, change);
@@ -70,10 +66,6 @@ fn shared(state: &mut State, at: Timestamp, change: &Change) {
             let held =
                 state.open_incidents().filter(|case| case.phase == Phase::Planned && case.verdict.is_some());
             state.regate = held.map(|case| case.id.clone()).collect();
-        }
-        Change::ClockJumped { seconds } => {
-            state.clock_jumped = Some(at);
-            state.skew_s = state.skew_s.saturating_add(*seconds);
         }
         Change::ClockSettled => {
             state.clock_jumped = None;
@@ -135,7 +127,8 @@ fn unwritten(state: &mut State, change: &Change) {
     }
 }
 
-fn wake_waiting(state: &mut State) {
+/// Held plans are gated again: what held them may be over.
+pub(super) fn wake_waiting(state: &mut State) {
     let waiting: BTreeSet<IncidentId> =
         state.open_incidents().filter(|case| waits_for_others(case)).map(|case| case.id.clone()).collect();
     state.regate.extend(waiting);

@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::apply::wake_waiting;
 use super::deadlines::CHARGES_KEPT;
 use super::gate;
 use super::state::State;
@@ -130,17 +131,22 @@ fn closed(state: &State, at: Timestamp, case: &Incident, rule: &BreakerRule) -> 
     half_open.then_some(Change::BreakerClosed { incident, policy, playbook }).into_iter().collect()
 }
 
-/// Folds the changes of stops; says whether what they held may go on.
+/// Folds the changes of stops; what they held is gated again where it may go on.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the others belong to incidents and the process")]
-pub(super) fn fold(state: &mut State, at: Timestamp, change: &Change) -> bool {
+pub(super) fn fold(state: &mut State, at: Timestamp, change: &Change) {
     match change {
+        Change::JournalNamed { .. } => state.skew_s = 0,
+        Change::ClockJumped { seconds } => {
+            state.clock_jumped = Some(at);
+            state.skew_s = state.skew_s.saturating_add(*seconds);
+        }
         Change::PauseBegan { pause } => {
             state.pauses.retain(|known| known.reach != pause.reach);
             state.pauses.push(pause.clone());
         }
         Change::PauseEnded { reach, .. } => {
             state.pauses.retain(|known| known.reach != *reach);
-            return true;
+            wake_waiting(state);
         }
         Change::StormBegan { storm, .. } => {
             state.storms.retain(|known| known.domain != storm.domain);
@@ -150,7 +156,7 @@ pub(super) fn fold(state: &mut State, at: Timestamp, change: &Change) -> bool {
             let known = state.storms.iter_mut().filter(|storm| storm.domain == *domain);
             known.for_each(|storm| storm.calm_since = Some(at));
             // They learn when it will be over.
-            return true;
+            wake_waiting(state);
         }
         Change::StormResumed { domain } => {
             let known = state.storms.iter_mut().filter(|storm| storm.domain == *domain);
@@ -158,7 +164,7 @@ pub(super) fn fold(state: &mut State, at: Timestamp, change: &Change) -> bool {
         }
         Change::StormEnded { domain, .. } => {
             state.storms.retain(|storm| storm.domain != *domain);
-            return true;
+            wake_waiting(state);
         }
         Change::BreakerCounted { policy, playbook, .. } => {
             let oldest = at.saturating_sub(CHARGES_KEPT).unwrap_or(Timestamp::MIN);
@@ -176,11 +182,10 @@ pub(super) fn fold(state: &mut State, at: Timestamp, change: &Change) -> bool {
         }
         Change::BreakerClosed { policy, playbook, .. } => {
             state.breakers.retain(|known| known.policy != *policy || known.playbook != *playbook);
-            return true;
+            wake_waiting(state);
         }
         _ => {}
     }
-    false
 }
 
 fn of<'s>(state: &'s mut State, policy: &str, playbook: &str) -> &'s mut Breaker {
@@ -192,8 +197,9 @@ fn of<'s>(state: &'s mut State, policy: &str, playbook: &str) -> &'s mut Breaker
     &mut state.breakers[index]
 }
 
-/// A case that acts no more tries no more either.
+/// A case that acts no more tries no more either, and is in nobody's way.
 pub(super) fn released(state: &mut State, id: &IncidentId) {
     let trials = state.breakers.iter_mut().filter(|breaker| breaker.trial.as_ref() == Some(id));
     trials.for_each(|breaker| breaker.trial = None);
+    wake_waiting(state);
 }

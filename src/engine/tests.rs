@@ -8,6 +8,7 @@ mod owner;
 mod refusal;
 mod scene;
 mod standing;
+mod stops;
 
 use jiff::SignedDuration;
 

@@ -6,6 +6,7 @@ mod binary;
 mod counts;
 mod healing;
 mod journal;
+mod operators;
 mod properties;
 mod simulation;
 mod stage;

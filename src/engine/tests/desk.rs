@@ -117,8 +117,22 @@ impl Desk {
 
     /// The write that was asked for last ends so.
     pub(super) fn executes(&mut self, outcome: Outcome) -> Vec<Change> {
-        let Execute { incident, plan, step, direction, run, .. } =
-            self.write().expect("a write was asked for");
+        let write = self.write().expect("a write was asked for");
+        self.executes_as(write, outcome)
+    }
+
+    /// The step of this case that runs ends so.
+    pub(super) fn executes_of(&mut self, id: &str, outcome: Outcome) -> Vec<Change> {
+        let case = &self.state.incidents[&IncidentId(id.to_owned())];
+        let plan = case.plan.as_ref().expect("it has a plan");
+        let (incident, plan, run) = (case.id.clone(), plan.identity(), case.steps.len());
+        let (step, direction) = (case.step, case.direction);
+        self.hear(EventKind::Executed { incident, plan, step, direction, run, outcome })
+    }
+
+    /// This write ends so.
+    pub(super) fn executes_as(&mut self, write: Execute, outcome: Outcome) -> Vec<Change> {
+        let Execute { incident, plan, step, direction, run, .. } = write;
         self.hear(EventKind::Executed { incident, plan, step, direction, run, outcome })
     }
 
@@ -135,6 +149,22 @@ impl Desk {
             let (incident, probe, at) = (self.id(), self.case().probe, self.at);
             self.hear(EventKind::Probed { incident, probe, reading: reading(level, at) });
         }
+    }
+
+    /// The same for the case of this id.
+    pub(super) fn probes_of(&mut self, id: &str, level: Level) {
+        let id = IncidentId(id.to_owned());
+        while matches!(self.state.incidents[&id].phase, Phase::Soaking | Phase::Probing) {
+            self.wake();
+            let (incident, probe, at) = (id.clone(), self.state.incidents[&id].probe, self.at);
+            self.hear(EventKind::Probed { incident, probe, reading: reading(level, at) });
+        }
+    }
+
+    /// An operator stops the newest case.
+    pub(super) fn abort(&mut self) -> Vec<Change> {
+        let (by, comment) = ("alice".to_owned(), "stop".to_owned());
+        self.hear(EventKind::Aborted { incident: self.id(), by, comment })
     }
 
     pub(super) fn votes(&mut self, vote: Vote) -> Vec<Change> {

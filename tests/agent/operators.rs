@@ -1,0 +1,117 @@
+//! Operators: pauses and aborts over the API, on the whole agent.
+
+use std::ops::ControlFlow;
+
+use meshmend::config::Role;
+use meshmend::journal::Reader;
+use meshmend::model::incident::Phase;
+use meshmend::model::reason::Reason;
+use meshmend::sim::Fault;
+use serde_json::{Value, json};
+
+use crate::healing::{ENFORCE, alert, story};
+use crate::stage::Stage;
+
+async fn falls_ill(stage: &Stage) {
+    stage.until_proven().await;
+    stage.sim.inject(Fault::BadRoute);
+    stage.wait(5).await;
+    let (status, _) = stage.call(Role::Intake, "/v1/alerts/alertmanager", Some(&alert("f1", "firing"))).await;
+    assert_eq!(status, 200);
+}
+
+async fn order(stage: &Stage, path: &str, body: Value) -> (u16, Value) {
+    let (status, answer) = stage.call(Role::Approve, path, Some(&body)).await;
+    (status.as_u16(), answer)
+}
+
+fn kinds(stage: &Stage) -> Vec<String> {
+    let mut found = Vec::new();
+    let reader = Reader::open(&stage.journal()).expect("readers never lock");
+    let read = reader.read(1, &mut |record, _| {
+        found.push(record.kind);
+        ControlFlow::Continue(())
+    });
+    read.expect("the journal is whole");
+    found
+}
+
+// Mutations: an answer before the commit; a gate without its pause.
+#[test]
+fn a_pause_holds_the_act_is_durable_when_answered_and_ends_with_the_resume() {
+    story(|| async {
+        let stage = Stage::under(ENFORCE).await;
+        let body = json!({ "namespace": "shop", "for": "1h", "reason": "release" });
+        let (status, pause) = order(&stage, "/v1/pause", body).await;
+        assert_eq!((status, &pause["by"]), (200, &json!("approve")), "{pause}");
+        assert!(kinds(&stage).contains(&"paused".to_owned()));
+        let before = stage.versions().await;
+        falls_ill(&stage).await;
+        let ill = stage.versions().await;
+        assert_ne!(before, ill, "the fault was injected");
+        stage.wait(60).await;
+        let case = stage.incidents().await.remove(0);
+        assert_eq!(case.phase, Phase::Planned);
+        assert!(matches!(&case.holds()[0].reason, Reason::Paused { reason, .. } if reason == "release"));
+        assert_eq!(stage.versions().await, ill, "nothing is written");
+        let (_, held) = stage.call(Role::Read, "/v1/pauses", None).await;
+        assert_eq!(held["pauses"][0]["reach"], json!({ "namespace": "shop" }));
+        assert_eq!(order(&stage, "/v1/resume", json!({ "namespace": "shop" })).await.0, 200);
+        stage.wait(120).await;
+        assert_eq!(stage.incidents().await[0].phase, Phase::Resolved);
+    });
+}
+
+#[test]
+fn an_abort_ends_a_case_that_waits_and_says_so_where_it_is_over() {
+    story(|| async {
+        let stage = Stage::under(ENFORCE).await;
+        order(&stage, "/v1/pause", json!({ "all": true, "for": "1h", "reason": "release" })).await;
+        falls_ill(&stage).await;
+        stage.wait(10).await;
+        let id = stage.incidents().await.remove(0).id;
+        let path = format!("/v1/incidents/{id}/abort");
+        let other = json!({ "plan": format!("sha256:{}", "0".repeat(64)) });
+        assert_eq!(order(&stage, &path, other).await.0, 409);
+        let (status, after) = order(&stage, &path, json!({ "comment": "by hand" })).await;
+        assert_eq!((status, &after["phase"]), (200, &json!("suppressed")), "{after}");
+        let (status, _) = order(&stage, "/v1/incidents/nobody-00001/abort", json!({})).await;
+        assert_eq!(status, 404);
+        let (status, none) = order(&stage, "/v1/abort", json!({ "all": true, "reason": "x" })).await;
+        assert_eq!((status, none), (200, json!({ "incidents": [] })));
+    });
+}
+
+// Mutation: any of the checks in `api::operators` left out.
+#[test]
+fn orders_without_a_reach_a_reason_an_end_or_the_role_are_refused() {
+    story(|| async {
+        let stage = Stage::under(ENFORCE).await;
+        for (path, body, status) in [
+            ("/v1/pause", json!({ "for": "1h", "reason": "x" }), 400),
+            ("/v1/pause", json!({ "all": true, "namespace": "shop", "for": "1h", "reason": "x" }), 400),
+            ("/v1/pause", json!({ "namespace": "a", "playbook": "b", "for": "1h", "reason": "x" }), 400),
+            ("/v1/pause", json!({ "namespace": "", "for": "1h", "reason": "x" }), 400),
+            ("/v1/pause", json!({ "all": true, "for": "1h", "reason": " " }), 400),
+            ("/v1/pause", json!({ "all": true, "reason": "x" }), 400),
+            ("/v1/pause", json!({ "all": true, "for": "60", "reason": "x" }), 400),
+            ("/v1/pause", json!({ "all": true, "for": "0s", "reason": "x" }), 400),
+            ("/v1/pause", json!({ "all": true, "for": "169h", "reason": "x" }), 400),
+            ("/v1/pause", json!({ "all": true, "for": "168h", "reason": "x", "until": "1" }), 400),
+            ("/v1/pause", json!({ "all": true, "for": "168h", "reason": "x" }), 200),
+            ("/v1/resume", json!({ "namespace": "shop" }), 404),
+            ("/v1/resume", json!({ "all": true }), 200),
+            ("/v1/resume", json!({ "all": true }), 404),
+            ("/v1/abort", json!({ "all": true }), 400),
+            ("/v1/abort", json!({ "reason": "x" }), 400),
+        ] {
+            let (found, answer) = order(&stage, path, body.clone()).await;
+            assert_eq!(found, status, "{path} {body}: {answer}");
+        }
+        for path in ["/v1/pause", "/v1/resume", "/v1/abort", "/v1/incidents/x/abort"] {
+            let (found, _) = stage.call(Role::Read, path, Some(&json!({ "all": true }))).await;
+            assert_eq!(found.as_u16(), 403, "{path}");
+        }
+        assert_eq!(stage.call(Role::Intake, "/v1/pauses", None).await.0.as_u16(), 403);
+    });
+}
