@@ -15,6 +15,7 @@ pub mod history;
 pub mod incident;
 pub mod indicator;
 pub mod plan;
+pub mod proxy;
 pub mod reason;
 pub mod record;
 pub mod signal;
