@@ -46,6 +46,7 @@ pub fn watch(cluster: &Arc<Cluster>, sources: &mpsc::Sender<Input>) {
                     reply: None,
                 },
                 Seen::Gone(subject) => Input::event(EventKind::RouteGone { subject }),
+                Seen::Vanished(subject) => Input::event(EventKind::SubjectGone { subject }),
             };
             if sources.send(input).await.is_err() {
                 return;

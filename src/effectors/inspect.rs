@@ -3,15 +3,14 @@
 use super::Effectors;
 use crate::cluster::{Leads, Route};
 use crate::model::effect::Inspect;
-use crate::model::facts::{Findings, LastGoodDestination, LastGoodFacts, Population, RouteFacts};
+use crate::model::facts::{Findings, LastGoodDestination, LastGoodFacts, RouteFacts};
 use crate::model::history::LastGood;
 
 impl Effectors {
     /// Reads the facts about the cluster that were asked for. Traffic and indicators are the board's.
     pub async fn inspect(&self, inspect: &Inspect) -> Findings {
-        let mut findings = Findings::default();
-        let (namespace, mesh) = self.cluster.population(&inspect.subject);
-        findings.population = Population { workload: 1, namespace, mesh };
+        let population = self.cluster.population(&inspect.subject);
+        let mut findings = Findings { population, ..Findings::default() };
         if inspect.subject.kind != "VirtualService" {
             if inspect.needs.iter().any(|need| need == "route") {
                 let why = format!("{} is no routing object we can read", inspect.subject);
