@@ -34,6 +34,27 @@ impl Cluster {
         self.stores().inventory.findings()
     }
 
+    /// The kind of a subject and whether the watch of it keeps the subject; `None` for other kinds.
+    #[must_use]
+    pub fn holds(&self, subject: &Subject) -> Option<(Watched, bool)> {
+        Some(match (subject.group.as_str(), subject.kind.as_str()) {
+            ("", "Pod") => (Watched::Pods, self.pod(subject).is_some()),
+            ("", "Service") => (Watched::Services, self.service(subject).is_some()),
+            (APPS, "Deployment") => (Watched::Deployments, self.workload(subject).is_some()),
+            (APPS, "StatefulSet") => (Watched::StatefulSets, self.workload(subject).is_some()),
+            (APPS, "DaemonSet") => (Watched::DaemonSets, self.workload(subject).is_some()),
+            (CERT_MANAGER, "Certificate") => (Watched::Certificates, self.certificate(subject).is_some()),
+            _ => return None,
+        })
+    }
+
+    /// Whether a subject is surely not there: its watch is whole and does not keep it.
+    #[must_use]
+    pub fn is_absent(&self, subject: &Subject) -> bool {
+        let held = self.holds(subject);
+        held.is_some_and(|(kind, there)| !there && self.whole(kind, &subject.namespace).is_ok())
+    }
+
     /// A pod.
     #[must_use]
     pub fn pod(&self, subject: &Subject) -> Option<Arc<Pod>> {
