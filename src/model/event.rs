@@ -131,6 +131,11 @@ pub enum EventKind {
         /// Which.
         subject: Subject,
     },
+    /// An object that is no route vanished: a pod, a workload, a service, a certificate.
+    SubjectGone {
+        /// Which.
+        subject: Subject,
+    },
     /// The wall clock jumped against the monotonic one.
     ClockJumped {
         /// Seconds, forward positive.
@@ -167,7 +172,7 @@ pub struct RulesLoaded {
 
 impl EventKind {
     /// All kinds, as records name them: a listed enum of the audit format.
-    pub const NAMES: [&str; 15] = [
+    pub const NAMES: [&str; 16] = [
         "started",
         "rules_loaded",
         "signal",
@@ -180,6 +185,7 @@ impl EventKind {
         "revision_seen",
         "revision_proven",
         "route_gone",
+        "subject_gone",
         "clock_jumped",
         "drain",
         "tick",
@@ -201,6 +207,7 @@ impl EventKind {
             Self::RevisionSeen { .. } => "revision_seen",
             Self::RevisionProven { .. } => "revision_proven",
             Self::RouteGone { .. } => "route_gone",
+            Self::SubjectGone { .. } => "subject_gone",
             Self::ClockJumped { .. } => "clock_jumped",
             Self::Drain => "drain",
             Self::Tick => "tick",
@@ -223,6 +230,7 @@ impl EventKind {
             | Self::RevisionSeen { .. }
             | Self::RevisionProven { .. }
             | Self::RouteGone { .. }
+            | Self::SubjectGone { .. }
             | Self::ClockJumped { .. }
             | Self::Drain
             | Self::Tick => None,
