@@ -1,5 +1,6 @@
 //! The configuration: the file as written, and what is meant by it.
 
+mod mesh;
 mod written;
 
 use std::collections::BTreeSet;
@@ -8,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::yaml::{Fault, Faults, Fields, Node, header, marked, parse, source_line};
+
+pub use mesh::{IstiodSource, ProxySource, Via};
 
 /// What is in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +37,10 @@ pub struct Config {
     pub intake: BTreeSet<Intake>,
     /// Prometheus.
     pub prometheus: Option<PrometheusSource>,
+    /// Proxies, asked by ourselves.
+    pub proxies: Option<ProxySource>,
+    /// istiod.
+    pub istiod: Option<IstiodSource>,
     /// Proof of revisions.
     pub history: History,
     /// File with the URL of the notification webhook.
@@ -165,6 +172,8 @@ impl Config {
             namespaces: vec!["*".to_owned()],
             intake: BTreeSet::from([Intake::Alertmanager, Intake::Signals]),
             prometheus: None,
+            proxies: None,
+            istiod: None,
             history: History::default(),
             webhook_url_file: None,
         }
@@ -300,8 +309,10 @@ impl Reader<'_> {
     }
 
     fn sources(&mut self, node: &Node, config: &mut Config) {
-        let known = ["kubernetes", "alertmanager", "signals", "prometheus"];
-        let fields = node.fields(&known, &["istiod", "envoy", "linkerd", "consul", "vault"], self.faults);
+        let known = ["kubernetes", "alertmanager", "signals", "prometheus", "proxies", "istiod"];
+        let fields = node.fields(&known, &["envoy", "linkerd", "consul", "vault"], self.faults);
+        config.proxies = fields.get("proxies").and_then(|node| self.proxies(node));
+        config.istiod = fields.get("istiod").and_then(|node| self.istiod(node));
         // A source that is not named is none: its path is closed.
         config.intake.clear();
         for (key, intake) in [("alertmanager", Intake::Alertmanager), ("signals", Intake::Signals)] {
@@ -369,7 +380,8 @@ mod tests {
         let text = "apiVersion: meshmend.dev/v1alpha1\nkind: Config\ncluster: { name: x }\nplaybooks: p\npolicies: q\n\
                     journal: { sqlite: { path: j.db }, signingKeyFile: k }\nlisten: { api: \"127.0.0.1:1\" }\n\
                     tokens: [ { name: a, roles: [read, approve], file: t } ]\nhistory: { hold: 90s, minRequests: 7 }\n\
-                    sources: { signals: {}, kubernetes: { namespaces: [a, b] }, prometheus: { url: \"http://p\", interval: 90s } }\n\
+                    sources: { signals: {}, kubernetes: { namespaces: [a, b] }, prometheus: { url: \"http://p\", interval: 90s },\n\
+                    proxies: { interval: 20s, via: pod_ip }, istiod: { interval: 30s } }\n\
                     notify: { webhook: { urlFile: u } }\n";
         std::fs::write(&path, text).unwrap();
         let config = Config::load(&path).unwrap();
@@ -383,11 +395,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("meshmend.yaml");
         let text = "apiVersion: meshmend.dev/v1alpha1\nkind: Config\njournal: { sqlite: { path: j.db } }\n\
-                    listen: { api: nowhere }\nsources:\n  istiod: { interval: 10s }\n  prometheus: { url: x, interval: 5 }\n\
+                    listen: { api: nowhere }\nsources:\n  proxies: { interval: 1s, via: air }\n  prometheus: { url: x, interval: 5 }\n\
                     histroy: {}\ntokens: [ { name: a, roles: [root], file: t } ]\n";
         std::fs::write(&path, text).unwrap();
         let mistakes = Config::load(&path).unwrap_err();
         let lines: Vec<u64> = mistakes.faults.iter().map(|fault| fault.line).collect();
-        assert_eq!(lines, [4, 6, 7, 7, 8, 9], "{mistakes}");
+        assert_eq!(lines, [4, 6, 6, 7, 7, 8, 9], "{mistakes}");
     }
 }

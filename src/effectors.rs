@@ -14,7 +14,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::Value;
 
 use crate::clock::Clock;
-use crate::cluster::{Cluster, Route, VirtualService, limited, rollback_patch};
+use crate::cluster::{Cluster, ProxyEyes, Route, VirtualService, limited, rollback_patch};
 use crate::model::action::Action;
 use crate::model::digest::Digest;
 use crate::model::facts::ManagedBy;
@@ -31,13 +31,20 @@ pub type Specs = BTreeMap<Digest, Value>;
 pub struct Effectors {
     cluster: Arc<Cluster>,
     clock: Clock,
+    eyes: Option<Arc<dyn ProxyEyes>>,
 }
 
 impl Effectors {
     /// Effectors for this cluster.
     #[must_use]
     pub fn new(cluster: Arc<Cluster>, clock: Clock) -> Self {
-        Self { cluster, clock }
+        Self { cluster, clock, eyes: None }
+    }
+
+    /// With eyes on proxies; without them the fact `proxy` cannot be read.
+    #[must_use]
+    pub fn with_eyes(self, eyes: Arc<dyn ProxyEyes>) -> Self {
+        Self { eyes: Some(eyes), ..self }
     }
 
     /// Waits until the watched stores can be believed.

@@ -85,6 +85,7 @@ fn decided(state: &State, rules: &Rules, event: &Event) -> Vec<Change> {
         EventKind::RevisionSeen { revision } => history::seen(state, revision),
         EventKind::RevisionProven { revision } => history::proven(state, at, revision),
         EventKind::RouteGone { subject } => history::gone(state, rules, at, subject),
+        EventKind::SubjectGone { subject } => history::end_waiting(state, rules, at, subject),
         EventKind::ClockJumped { seconds } => vec![Change::ClockJumped { seconds: *seconds }],
         EventKind::Drain => {
             if state.draining {

@@ -1,7 +1,19 @@
 //! Health, purely: readings to levels, on edges to signals, and over time to proof of revisions.
 
 mod board;
+mod certificates;
+mod conditions;
+mod crashes;
+mod edge;
+mod misses;
 mod prover;
+mod sync;
 
-pub use board::{Board, SOURCE, judge, probe};
+pub use board::{Board, Fired, judge, probe};
+pub use certificates::Life;
+pub use conditions::{CRASHING, Condition, Conditions, EXPIRING, REJECTED, STALE, Seen};
+pub use crashes::{Container, Crashes};
+pub use edge::{Edge, Hold};
+pub use misses::{Asked, Misses};
 pub use prover::{InForce, Proven, Prover};
+pub use sync::{Merged, Replica, Sync, Waits};

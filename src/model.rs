@@ -16,6 +16,7 @@ pub mod incident;
 pub mod indicator;
 pub mod pause;
 pub mod plan;
+pub mod proxy;
 pub mod reason;
 pub mod record;
 pub mod signal;

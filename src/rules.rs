@@ -16,7 +16,7 @@ mod window;
 
 pub use alerts::{AlertMap, Mapped, Named};
 pub use files::{Loaded, ROUTE_ERRORS, RuleFiles, Rules};
-pub use indicators::{Bands, Catalogue, Indicator, Queries, Trigger};
+pub use indicators::{Bands, Bound, Catalogue, Check, Indicator, Queries, Reader, Trigger};
 pub use note::{Note, NoteSeverity};
 pub use playbook::{Answer, Need, Next, Playbook};
 pub use playbooks::Playbooks;

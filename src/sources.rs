@@ -1,4 +1,6 @@
 //! Sources: the world to readings and events, one file each. The watches live in `cluster`, because the
 //! effectors share their stores; webhooks arrive through `api`.
 
+pub mod istiod;
 pub mod prometheus;
+pub mod proxy_check;

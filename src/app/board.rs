@@ -13,13 +13,13 @@ use crate::clock::Clock;
 use crate::cluster::{Cluster, Route};
 use crate::config::History;
 use crate::engine::State;
-use crate::health::{Board, InForce, Proven, Prover, SOURCE, probe};
+use crate::health::{Board, Fired, InForce, Proven, Prover, probe};
 use crate::model::event::EventKind;
 use crate::model::facts::TrafficFacts;
 use crate::model::history::{Proof, ProvenDestination, RevisionProven};
 use crate::model::indicator::{Figure, Probe, Reading};
 use crate::model::subject::Subject;
-use crate::rules::{Indicator, ROUTE_ERRORS, Rules};
+use crate::rules::{Indicator, Queries, ROUTE_ERRORS, Reader, Rules};
 use crate::sources::prometheus::{ByHost, Counts, Prometheus};
 
 /// Hosts in one query: long enough to need few of them, short enough for Prometheus' request limit.
@@ -60,8 +60,9 @@ impl Boards {
     /// Takes up what was firing when the process ended.
     pub fn resume(&self, state: &State) {
         let at = self.clock.now();
-        for key in state.fired_by(SOURCE) {
-            self.lock().resume(&self.rules.indicators, &key.family, &key.owner, at);
+        for key in state.fired_by("prometheus") {
+            let fired = Fired { source: "prometheus", family: &key.family, subject: &key.owner };
+            self.lock().resume(&self.rules.indicators, fired, at);
         }
     }
 
@@ -88,7 +89,8 @@ impl Boards {
             let read = self.read_all(&indicator, window_s).await;
             let there: BTreeSet<Subject> =
                 self.cluster.routes().iter().map(|route| route.subject.clone()).collect();
-            self.lock().retain(|subject| there.contains(subject));
+            // That a route is gone is told by its watch.
+            self.lock().retain(&indicator, |subject| there.contains(subject), self.clock.now());
             prover.retain(|subject| there.contains(subject));
             for (route, reading) in read {
                 let signal = self.lock().take(&self.rules.indicators, &reading);
@@ -118,7 +120,7 @@ impl Boards {
 
     /// Readings look back as far as the indicator says, but not longer than a revision has to prove itself.
     fn window(&self, indicator: &Indicator) -> u64 {
-        indicator.window_s.min(self.history.hold_s).max(1)
+        queries(indicator).map_or(0, |queries| queries.window_s).min(self.history.hold_s).max(1)
     }
 
     async fn read_all(&self, indicator: &Indicator, window_s: u64) -> Vec<(Arc<Route>, Reading)> {
@@ -169,7 +171,7 @@ impl Boards {
         window_s: u64,
     ) -> Result<ByHost<Counts>, String> {
         let prometheus = self.prometheus.as_ref().ok_or("no Prometheus is configured")?;
-        let (samples, bad) = indicator.queries.fill(hosts, window_s);
+        let (samples, bad) = queries(indicator)?.fill(hosts, window_s);
         prometheus.counts(&samples, &bad).await
     }
 
@@ -207,7 +209,8 @@ impl Boards {
             return Probe { indicator: id.to_owned(), figure: None, level, why, at: now };
         };
         let passed = since.map(|since| u64::try_from(now.duration_since(since).as_secs()).unwrap_or(0));
-        let window_s = passed.map_or(indicator.window_s, |passed| passed.min(indicator.window_s));
+        let window_s = queries(indicator).map_or(0, |queries| queries.window_s);
+        let window_s = passed.map_or(window_s, |passed| passed.min(window_s));
         let figure = if window_s == 0 {
             Err("nothing has been measured since the act yet".to_owned())
         } else {
@@ -247,6 +250,13 @@ impl Boards {
             clients: None,
             ready_endpoints: None,
         })
+    }
+}
+
+fn queries(indicator: &Indicator) -> Result<&Queries, String> {
+    match &indicator.reader {
+        Reader::Prometheus(queries) => Ok(queries),
+        Reader::Check(_) => Err(format!("{} is not read from Prometheus", indicator.id)),
     }
 }
 

@@ -46,6 +46,7 @@ pub fn watch(cluster: &Arc<Cluster>, sources: &mpsc::Sender<Input>) {
                     reply: None,
                 },
                 Seen::Gone(subject) => Input::event(EventKind::RouteGone { subject }),
+                Seen::Vanished(subject) => Input::event(EventKind::SubjectGone { subject }),
             };
             if sources.send(input).await.is_err() {
                 return;
@@ -54,17 +55,26 @@ pub fn watch(cluster: &Arc<Cluster>, sources: &mpsc::Sender<Input>) {
     });
 }
 
-/// Tells of the routes that vanished while nobody looked, once the first lists are there.
+/// Tells of the routes, and of the subjects of open cases, that vanished while nobody looked, once the first
+/// lists are there.
 pub fn vanished(known: Vec<Subject>, cluster: &Arc<Cluster>, sources: &mpsc::Sender<Input>) {
     let (cluster, sources) = (Arc::clone(cluster), sources.clone());
     tokio::spawn(async move {
         cluster.wait_synced().await;
-        for subject in known.into_iter().filter(|subject| cluster.route(subject).is_none()) {
-            if sources.send(Input::event(EventKind::RouteGone { subject })).await.is_err() {
+        for event in known.into_iter().filter_map(|subject| absent(&cluster, subject)) {
+            if sources.send(Input::event(event)).await.is_err() {
                 return;
             }
         }
     });
+}
+
+/// That a subject is surely not there any more. Where its watch is not whole nobody knows.
+fn absent(cluster: &Cluster, subject: Subject) -> Option<EventKind> {
+    if subject.kind == "VirtualService" {
+        return cluster.route(&subject).is_none().then_some(EventKind::RouteGone { subject });
+    }
+    cluster.is_absent(&subject).then_some(EventKind::SubjectGone { subject })
 }
 
 /// Watches for jumps of the wall clock against engine time, until the driver is gone.

@@ -63,7 +63,7 @@ fn signal(alert: &Alert, source: &str, map: &AlertMap, here: &Here<'_>) -> Signa
         labels.insert("meshmend_unmapped".to_owned(), why);
     }
     let ended = alert.ends_at.filter(|_| alert.status == SignalState::Resolved);
-    Signal {
+    let signal = Signal {
         symptom: symptom.or_else(|| Symptom::CUSTOM_ALERT.parse().ok()).unwrap_or_else(unreachable_symptom),
         subject,
         state: alert.status,
@@ -75,7 +75,8 @@ fn signal(alert: &Alert, source: &str, map: &AlertMap, here: &Here<'_>) -> Signa
         alert: (!name.is_empty()).then(|| name.to_owned()),
         owner: None,
         depends_on: None,
-    }
+    };
+    resolved(signal, here.cluster)
 }
 
 fn unreachable_symptom() -> Symptom {
@@ -104,11 +105,10 @@ fn severity(labels: &BTreeMap<String, String>) -> Severity {
 fn resolve(named: Named, cluster: &Cluster) -> Result<Subject, (String, String)> {
     match named {
         Named::Namespace(namespace) => Ok(Subject::of_namespace(&namespace)),
-        Named::Object(subject) if subject.kind == "VirtualService" => match cluster.route(&subject) {
-            Some(_) => Ok(subject),
-            None => Err((subject.namespace.clone(), format!("{subject} is not in our cache"))),
+        Named::Object(subject) => match known(&subject, cluster) {
+            Ok(()) => Ok(subject),
+            Err(why) => Err((subject.namespace.clone(), why)),
         },
-        Named::Object(subject) => Ok(subject),
         Named::Host(host) => match cluster.resolve_host(&host) {
             Resolved::Subject(subject) => Ok(subject),
             Resolved::Unclear(why) => {
@@ -126,6 +126,39 @@ fn resolve(named: Named, cluster: &Cluster) -> Result<Subject, (String, String)>
     }
 }
 
+/// Whether an object is one of our own cache. Kinds that no watch keeps are not looked up: nothing acts on
+/// them.
+///
+/// # Errors
+/// It is not, or nobody knows.
+fn known(subject: &Subject, cluster: &Cluster) -> Result<(), String> {
+    if subject.kind == "VirtualService" {
+        let found = cluster.route(subject).map(|_| ());
+        return found.ok_or_else(|| format!("{subject} is not in our cache"));
+    }
+    match cluster.holds(subject) {
+        None | Some((_, true)) => Ok(()),
+        Some((kind, false)) => Err(match cluster.whole(kind, &subject.namespace) {
+            Ok(()) => format!("{subject} is not in our cache"),
+            Err(why) => format!("{subject} is not in our cache: {why}"),
+        }),
+    }
+}
+
+/// A signal with what only we may say of it: whose its subject is, and what it cannot work without. Both are
+/// looked up in our own watches and replace whatever a sender wrote.
+#[must_use]
+pub fn resolved(mut signal: Signal, cluster: &Cluster) -> Signal {
+    signal.owner = None;
+    signal.depends_on = None;
+    if let Some(pod) = cluster.pod(&signal.subject) {
+        let owner = cluster.owner_of(&pod);
+        signal.owner = Some(owner).filter(|owner| *owner != signal.subject);
+        signal.depends_on = cluster.control_plane_of(&pod);
+    }
+    signal
+}
+
 /// Signals that were sent as such, with their subjects looked up.
 ///
 /// # Errors
@@ -140,19 +173,16 @@ pub fn signals(signals: Vec<Signal>, source: &str, here: &Here<'_>) -> Result<Ve
         }
         signal.subject.cluster = None;
         signal.subject.mesh = None;
-        // Whose a subject is and what it depends on is ours to look up, not a sender's to say.
-        signal.owner = None;
-        signal.depends_on = None;
         if signal.at.duration_since(here.now) > AHEAD {
             wrong.push(format!("{}: at lies more than an hour ahead: {}", signal.subject, signal.at));
         }
         if signal.value.is_some_and(|value| !value.is_finite()) {
             wrong.push(format!("{}: the value is not a number", signal.subject));
         }
-        if signal.subject.kind == "VirtualService" && here.cluster.route(&signal.subject).is_none() {
-            wrong.push(format!("{} is not in our cache", signal.subject));
+        if let Err(why) = known(&signal.subject, here.cluster) {
+            wrong.push(why);
         }
-        taken.push(signal);
+        taken.push(resolved(signal, here.cluster));
     }
     if wrong.is_empty() { Ok(taken) } else { Err(Refusal::new(422, "unknown_subject", wrong.join("; "))) }
 }

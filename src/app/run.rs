@@ -127,7 +127,7 @@ pub async fn run(mut setup: Setup) -> anyhow::Result<()> {
     });
     tokio::spawn(Arc::clone(&outbox).run(launches_in));
     feed::watch(&cluster, &sources);
-    feed::vanished(known_routes(&state), &cluster, &sources);
+    feed::vanished(known_subjects(&state), &cluster, &sources);
     poll(config, &cluster, boards, sources);
     tokio::spawn(feed::watch_wall_clock(clock, results.clone()));
     let serving = api::router(Arc::clone(&agent), tokens, metrics.clone(), &config.intake);
@@ -217,10 +217,11 @@ fn turn_on_own_thread(
     Ok(ended)
 }
 
-/// The routes that were there when the last run ended.
-fn known_routes(state: &State) -> Vec<Subject> {
+/// The routes that were there when the last run ended, and what its open cases were about.
+fn known_subjects(state: &State) -> Vec<Subject> {
     let there = state.routes.iter().filter(|(_, route)| route.in_force.is_some());
-    there.map(|(subject, _)| subject.clone()).collect()
+    let ill = state.open_incidents().map(|case| &case.subject).filter(|s| !state.routes.contains_key(s));
+    there.map(|(subject, _)| subject).chain(ill).cloned().collect()
 }
 
 fn measuring(metrics: Metrics) -> super::driver::Watcher {

@@ -54,7 +54,9 @@ fn sentence(record: Record) -> String {
             Some(format!("{} {} by {:?}", revision.subject, revision.spec_hash.short(), revision.manager))
         }
         EventKind::Voted { by, vote, .. } => Some(format!("{vote:?} by {by}").to_lowercase()),
-        EventKind::RouteGone { subject } => Some(format!("{subject} is gone")),
+        EventKind::RouteGone { subject } | EventKind::SubjectGone { subject } => {
+            Some(format!("{subject} is gone"))
+        }
         _ => None,
     };
     if let Some(about) = about {

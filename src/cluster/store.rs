@@ -7,6 +7,7 @@ use std::time::Duration;
 use kube::Client;
 use tokio::sync::watch;
 
+use super::inventory::Inventory;
 use super::route::Route;
 use super::rule::Rule;
 use crate::model::subject::Subject;
@@ -27,7 +28,8 @@ pub struct Cluster {
 pub(super) struct Stores {
     pub(super) routes: BTreeMap<Subject, Arc<Route>>,
     pub(super) rules: BTreeMap<(String, String), Rule>,
-    /// Last trouble of each watch; absent while it is fine.
+    pub(super) inventory: Inventory,
+    /// Last trouble of each watch of routes and rules; absent while it is fine.
     pub(super) troubles: BTreeMap<String, String>,
 }
 
@@ -147,14 +149,6 @@ impl Cluster {
         let stores = self.stores();
         let winners = stores.routes.values().filter(|other| route.loses_to(other));
         winners.map(|other| format!("{}/{}", other.subject.namespace, other.subject.name)).collect()
-    }
-
-    /// Objects of the subject's kind: in its namespace, and in the mesh.
-    #[must_use]
-    pub fn population(&self, subject: &Subject) -> (u64, u64) {
-        let stores = self.stores();
-        let same = stores.routes.keys().filter(|other| other.namespace == subject.namespace).count();
-        (u64::try_from(same).unwrap_or(u64::MAX), u64::try_from(stores.routes.len()).unwrap_or(u64::MAX))
     }
 
     /// The route that serves a host. Several of them are an answer for people: which one is meant is not

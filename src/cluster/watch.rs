@@ -1,13 +1,13 @@
 //! The watches: every revision of every route, and the DestinationRules beside them.
 
 use std::collections::BTreeSet;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
-use futures::StreamExt as _;
+use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use futures::{FutureExt as _, StreamExt as _};
 use k8s_openapi::NamespaceResourceScope;
 use kube::Api;
 use kube::runtime::watcher;
@@ -31,30 +31,30 @@ pub enum Seen {
     Revision(RevisionSeen, Blob),
     /// A route vanished.
     Gone(Subject),
+    /// Another object that cases may be about vanished: a pod, a workload, a service, a certificate.
+    Vanished(Subject),
 }
 
 impl Cluster {
     /// The watches, to be run until the process ends. A watch that breaks is taken up again with growing
     /// pauses; one that is too old (410) starts over with a list.
-    pub fn watches(
-        self: &Arc<Self>,
-        out: &mpsc::Sender<Seen>,
-    ) -> Vec<impl Future<Output = ()> + Send + use<>> {
+    pub fn watches(self: &Arc<Self>, out: &mpsc::Sender<Seen>) -> Vec<BoxFuture<'static, ()>> {
         let all = self.namespaces.iter().any(|namespace| namespace == "*");
         let scopes: Vec<Option<String>> =
             if all { vec![None] } else { self.namespaces.iter().cloned().map(Some).collect() };
-        self.synced.send_modify(|synced| synced.of = scopes.len() * 2);
-        scopes
-            .into_iter()
-            .map(|scope| {
-                let (cluster, out) = (Arc::clone(self), out.clone());
-                async move {
-                    let routes = cluster.watch_routes(scope.as_deref(), &out);
-                    let rules = cluster.watch_rules(scope.as_deref());
-                    futures::join!(routes, rules);
-                }
-            })
-            .collect()
+        let mut beside = self.tended(&scopes, out);
+        self.synced.send_modify(|synced| synced.of = scopes.len() * 2 + beside.len());
+        let routes = scopes.into_iter().map(|scope| {
+            let (cluster, out) = (Arc::clone(self), out.clone());
+            async move {
+                let routes = cluster.watch_routes(scope.as_deref(), &out);
+                let rules = cluster.watch_rules(scope.as_deref());
+                futures::join!(routes, rules);
+            }
+            .boxed()
+        });
+        beside.extend(routes);
+        beside
     }
 
     async fn watch_routes(&self, scope: Option<&str>, out: &mpsc::Sender<Seen>) {
@@ -157,7 +157,7 @@ struct Watch<'c, K: kube::Resource> {
 
 /// Pauses between two tries: short at first, because most troubles are; a list every ten seconds is no
 /// burden for a server that comes back.
-fn pauses() -> ExponentialBackoff {
+pub(super) fn pauses() -> ExponentialBackoff {
     let (min, max) = (Duration::from_millis(800), Duration::from_secs(10));
     let policy = ExponentialBuilder::default().with_min_delay(min).with_max_delay(max);
     policy.with_jitter().without_max_times().build()

@@ -21,9 +21,15 @@ impl Config {
             let every = seconds(source.interval_s);
             without_nulls(json!({ "url": source.url, "interval": every, "tokenFile": source.token_file, "caFile": source.ca_file }))
         });
+        let proxies = self
+            .proxies
+            .as_ref()
+            .map(|source| json!({ "interval": seconds(source.interval_s), "via": source.via.as_str() }));
+        let istiod = self.istiod.as_ref().map(|source| json!({ "interval": seconds(source.interval_s) }));
         let open = |intake: Intake| self.intake.contains(&intake).then(|| json!({}));
         let sources = without_nulls(json!({
             "kubernetes": { "namespaces": self.namespaces }, "alertmanager": open(Intake::Alertmanager), "signals": open(Intake::Signals), "prometheus": prometheus,
+            "proxies": proxies, "istiod": istiod,
         }));
         let journal = without_nulls(
             json!({ "sqlite": { "path": self.journal }, "signingKeyFile": self.signing_key_file }),

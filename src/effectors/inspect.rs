@@ -3,22 +3,65 @@
 use super::Effectors;
 use crate::cluster::{Leads, Route};
 use crate::model::effect::Inspect;
-use crate::model::facts::{Findings, LastGoodDestination, LastGoodFacts, Population, RouteFacts};
+use crate::model::facts::{Findings, LastGoodDestination, LastGoodFacts, RouteFacts};
 use crate::model::history::LastGood;
+use crate::model::subject::CERT_MANAGER;
+
+mod certificate;
+mod pod;
+
+/// A fact that was read; one that was not is noted as missing, if it was asked for.
+fn miss<T>(findings: &mut Findings, inspect: &Inspect, need: &str, read: Result<T, String>) -> Option<T> {
+    match read {
+        Ok(fact) => Some(fact),
+        Err(why) => {
+            if inspect.needs.iter().any(|known| known == need) {
+                findings.missing.insert(need.to_owned(), why);
+            }
+            None
+        }
+    }
+}
+
+/// Facts that a subject of this kind does not have are missing for good. `traffic` is the board's; that a pod
+/// has no budget is an answer.
+fn name_the_rest(inspect: &Inspect, findings: &mut Findings) {
+    let answered = |need: &str| {
+        need == "traffic" || (need == "budget" && findings.facts.pod.is_some()) || findings.facts.has(need)
+    };
+    let rest: Vec<String> = inspect.needs.iter().filter(|need| !answered(need)).cloned().collect();
+    for need in rest {
+        if !findings.missing.contains_key(&need) {
+            let what = match need.as_str() {
+                "route" => "is no routing object we can read".to_owned(),
+                _ => format!("has no {need} that we can read"),
+            };
+            findings.missing.insert(need.clone(), format!("{} {what}", inspect.subject));
+            findings.hopeless.insert(need);
+        }
+    }
+}
 
 impl Effectors {
     /// Reads the facts about the cluster that were asked for. Traffic and indicators are the board's.
     pub async fn inspect(&self, inspect: &Inspect) -> Findings {
-        let mut findings = Findings::default();
-        let (namespace, mesh) = self.cluster.population(&inspect.subject);
-        findings.population = Population { workload: 1, namespace, mesh };
-        if inspect.subject.kind != "VirtualService" {
-            if inspect.needs.iter().any(|need| need == "route") {
-                let why = format!("{} is no routing object we can read", inspect.subject);
-                findings.missing.insert("route".to_owned(), why);
-            }
-            return findings;
+        let population = self.cluster.population(&inspect.subject);
+        let mut findings = Findings { population, ..Findings::default() };
+        let subject = &inspect.subject;
+        match (subject.group.as_str(), subject.kind.as_str()) {
+            (_, "VirtualService") => self.inspect_route(inspect, &mut findings).await,
+            ("", "Pod") => self.inspect_pod(inspect, &mut findings).await,
+            ("apps", _) => self.inspect_workload(inspect, &mut findings).await,
+            (CERT_MANAGER, "Certificate") => self.inspect_certificate(inspect, &mut findings).await,
+            _ => {}
         }
+        if !findings.gone {
+            name_the_rest(inspect, &mut findings);
+        }
+        findings
+    }
+
+    async fn inspect_route(&self, inspect: &Inspect, findings: &mut Findings) {
         match self.cluster.read_route(&inspect.subject).await {
             Ok(None) => findings.gone = true,
             Ok(Some(route)) => {
@@ -42,7 +85,27 @@ impl Effectors {
                 findings.missing.insert("route".to_owned(), why);
             }
         }
-        findings
+    }
+
+    /// Reads what was asked about a workload, which may be a control plane.
+    async fn inspect_workload(&self, inspect: &Inspect, findings: &mut Findings) {
+        let subject = &inspect.subject;
+        match self.cluster.read_workload(subject).await {
+            Ok(None) => findings.gone = true,
+            Ok(Some(found)) => {
+                let labels = found.workload.labels.iter();
+                findings.labels = labels.map(|(key, value)| (key.to_string(), value.to_string())).collect();
+                findings.facts.workload =
+                    miss(findings, inspect, "workload", self.workload_facts(subject).await);
+                let plane = self.control_plane_facts(subject).await;
+                findings.facts.control_plane = miss(findings, inspect, "control_plane", plane);
+            }
+            Err(why) => {
+                for need in ["workload", "control_plane"] {
+                    miss(findings, inspect, need, Err::<(), _>(why.clone()));
+                }
+            }
+        }
     }
 
     async fn facts(&self, route: &Route, inspect: &Inspect) -> Result<RouteFacts, String> {

@@ -111,14 +111,18 @@ pub(super) fn gone(state: &State, rules: &Rules, at: Timestamp, subject: &Subjec
         return Vec::new();
     }
     let mut changes = vec![Change::RouteForgotten { subject: subject.clone() }];
+    changes.extend(end_waiting(state, rules, at, subject));
+    changes
+}
+
+/// A subject vanished: its waiting cases are over. One that is acting goes on to its end: the act may be why
+/// the subject is gone.
+pub(super) fn end_waiting(state: &State, rules: &Rules, at: Timestamp, subject: &Subject) -> Vec<Change> {
     let waiting = state
         .open_incidents()
         .filter(|incident| incident.subject == *subject && !incident.phase.is_acting())
         .filter_map(|incident| Case::of(state, rules, at, &incident.id));
-    for case in waiting {
-        changes.extend(case.end(Phase::Gone, Reason::SubjectGone));
-    }
-    changes
+    waiting.flat_map(|case| case.end(Phase::Gone, Reason::SubjectGone)).collect()
 }
 
 /// Folds the changes of routes; `apply` hands over no others.

@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
+use super::edge::{Edge, Hold};
 use crate::model::indicator::{Figure, Level, Probe, Reading};
 use crate::model::signal::{Severity, Signal, SignalState};
 use crate::model::subject::Subject;
 use crate::rules::{Catalogue, Indicator, Trigger};
-
-/// Name under which our own measurements speak.
-pub const SOURCE: &str = "prometheus";
 
 /// Judges a figure: a value exactly on a bound belongs to the worse band; without enough samples, or
 /// without a finite figure, nothing is known.
@@ -27,14 +25,7 @@ pub fn judge(indicator: &Indicator, figure: &Result<Figure, String>) -> (Level, 
         let why = format!("{:.0} samples, {:.0} are needed", figure.samples, indicator.min_samples);
         return (Level::Unknown, why);
     }
-    let level = if figure.value >= indicator.bands.critical {
-        Level::Critical
-    } else if figure.value >= indicator.bands.warning {
-        Level::Warning
-    } else {
-        Level::Healthy
-    };
-    (level, String::new())
+    (indicator.bands.level(figure.value), String::new())
 }
 
 /// A reading judged, as records carry it.
@@ -50,10 +41,7 @@ pub fn probe(indicator: &Indicator, reading: &Reading) -> Probe {
 #[derive(Clone, Debug)]
 struct Track {
     last: Probe,
-    /// Since when the trigger has been met, or not met, without a break.
-    since: Timestamp,
-    met: bool,
-    firing: bool,
+    edge: Edge,
 }
 
 /// The last readings. Not journaled: after a restart it fills again within one interval.
@@ -69,68 +57,87 @@ impl Board {
         let indicator = catalogue.get(&reading.indicator)?;
         let now = probe(indicator, reading);
         let key = (reading.indicator.clone(), reading.subject.clone());
-        let figure = match (now.level, now.figure) {
-            (Level::Unknown, _) | (_, None) => {
-                if let Some(track) = self.tracks.get_mut(&key) {
-                    track.last = now;
-                } else {
-                    let track = Track { last: now, since: reading.at, met: false, firing: false };
-                    self.tracks.insert(key, track);
-                }
-                return None;
-            }
-            (_, Some(figure)) => figure,
-        };
-        let trigger = indicator.trigger.as_ref()?;
-        let enough = figure.samples >= trigger.min_samples;
-        let fresh = || Track { last: now.clone(), since: reading.at, met: false, firing: false };
+        let fresh = || Track { last: now.clone(), edge: Edge::new(reading.at) };
         let track = self.tracks.entry(key).or_insert_with(fresh);
+        track.last = now;
+        let figure = track.last.figure.filter(|_| track.last.level != Level::Unknown)?;
+        let trigger = indicator.trigger.as_ref().filter(|trigger| trigger.of == reading.subject.kind)?;
         // Many samples are asked for to begin with; it is over only when the value says so. Clients that
         // gave up send fewer requests, and their silence is no recovery.
-        let met = figure.value >= trigger.above && (enough || track.firing);
-        if track.met != met {
-            track.met = met;
-            track.since = reading.at;
-        }
-        track.last = now;
-        let hold = SignedDuration::from_secs(i64::try_from(trigger.hold_s).unwrap_or(i64::MAX));
-        if met == track.firing || reading.at.duration_since(track.since) < hold {
-            return None;
-        }
-        track.firing = met;
-        Some(signal(trigger, track, reading, figure))
+        let enough = figure.samples >= trigger.min_samples || track.edge.is_firing();
+        let met = trigger.bound.is_met(figure.value) && enough;
+        let (state, since) = track.edge.take(met, Hold::both(trigger.hold_s), reading.at)?;
+        Some(signal(indicator, trigger, track, (state, since, &reading.subject)))
     }
 
-    /// After a restart: what was heard of before, and not to be over, still fires as far as anybody knows.
-    pub fn resume(&mut self, catalogue: &Catalogue, family: &str, subject: &Subject, at: Timestamp) {
-        let measured =
-            catalogue.iter().filter(|i| i.trigger.as_ref().is_some_and(|t| t.symptom.family() == family));
-        for indicator in measured {
+    /// After a restart: what this source said to be ill, and not to be over, still fires as far as anybody
+    /// knows.
+    pub fn resume(&mut self, catalogue: &Catalogue, fired: Fired<'_>, at: Timestamp) {
+        let Fired { source, family, subject } = fired;
+        let speaks = |indicator: &&Indicator| {
+            let trigger = indicator.trigger.as_ref();
+            let fits = trigger.is_some_and(|t| t.symptom.family() == family && t.of == subject.kind);
+            fits && indicator.reader.source() == source
+        };
+        for indicator in catalogue.iter().filter(speaks) {
             let why = "not measured since the restart".to_owned();
             let (indicator, level) = (indicator.id.clone(), Level::Unknown);
             let last = Probe { indicator: indicator.clone(), figure: None, level, why, at };
-            let track = Track { last, since: at, met: true, firing: true };
+            let track = Track { last, edge: Edge::resumed(at) };
             self.tracks.insert((indicator, subject.clone()), track);
         }
     }
 
-    /// Forgets the subjects that are not there any more.
-    pub fn retain(&mut self, keep: impl Fn(&Subject) -> bool) {
-        self.tracks.retain(|(_, subject), _| keep(subject));
+    /// Forgets the subjects of an indicator that are not there any more, and says of each that fired that it
+    /// is over.
+    pub fn retain(
+        &mut self,
+        indicator: &Indicator,
+        keep: impl Fn(&Subject) -> bool,
+        at: Timestamp,
+    ) -> Vec<Signal> {
+        let gone = |(id, subject): &(String, Subject)| *id == indicator.id && !keep(subject);
+        let keys: Vec<_> = self.tracks.keys().filter(|key| gone(key)).cloned().collect();
+        let dropped = keys.into_iter().filter_map(|key| Some((self.tracks.remove(&key)?, key.1)));
+        let fired = dropped.filter(|(track, _)| track.edge.is_firing());
+        let Some(trigger) = &indicator.trigger else { return Vec::new() };
+        fired
+            .map(|(track, subject)| signal(indicator, trigger, &track, (SignalState::Resolved, at, &subject)))
+            .collect()
     }
 }
 
-fn signal(trigger: &Trigger, track: &Track, reading: &Reading, figure: Figure) -> Signal {
+/// What a source said to be ill before a restart, as the engine remembers it.
+#[derive(Clone, Copy, Debug)]
+pub struct Fired<'a> {
+    /// The source.
+    pub source: &'a str,
+    /// Family of the symptom.
+    pub family: &'a str,
+    /// The subject.
+    pub subject: &'a Subject,
+}
+
+fn signal(
+    indicator: &Indicator,
+    trigger: &Trigger,
+    track: &Track,
+    (state, at, subject): (SignalState, Timestamp, &Subject),
+) -> Signal {
     let severity = if track.last.level == Level::Critical { Severity::Critical } else { Severity::Warning };
+    let mut labels = BTreeMap::from([("indicator".to_owned(), indicator.id.clone())]);
+    if let Some(figure) = track.last.figure {
+        labels.insert("samples".to_owned(), format!("{:.0}", figure.samples));
+    }
     Signal {
         symptom: trigger.symptom.clone(),
-        subject: reading.subject.clone(),
-        state: if track.firing { SignalState::Firing } else { SignalState::Resolved },
+        subject: subject.clone(),
+        state,
         severity,
-        value: Some(figure.value),
-        labels: BTreeMap::new(),
-        at: track.since,
-        source: SOURCE.to_owned(),
+        value: track.last.figure.map(|figure| figure.value),
+        labels,
+        at,
+        source: indicator.reader.source().to_owned(),
         alert: None,
         owner: None,
         depends_on: None,
@@ -178,7 +185,8 @@ mod tests {
         let rules = Rules::load(&RuleFiles::embedded(), None).unwrap().rules;
         let mut board = Board::default();
         let subject = Subject::virtual_service("shop", "cart");
-        board.resume(&rules.indicators, "traffic", &subject, reading(0, Err("")).at);
+        let fired = Fired { source: "prometheus", family: "traffic", subject: &subject };
+        board.resume(&rules.indicators, fired, reading(0, Err("")).at);
         let mut states = Vec::new();
         for (second, figure) in [
             (5, Ok((0.9, 30.0))),  // too few to begin with
@@ -202,5 +210,29 @@ mod tests {
         assert_eq!(level(0.009, 20.0), Level::Healthy);
         assert_eq!(level(0.009, 19.9), Level::Unknown);
         assert_eq!(level(f64::INFINITY, 100.0), Level::Unknown);
+    }
+
+    #[test]
+    fn a_subject_that_vanished_while_it_fired_is_told_of_once() {
+        let rules = Rules::load(&RuleFiles::embedded(), None).unwrap().rules;
+        let indicator = rules.indicators.get("data_plane.proxy_liveness").unwrap();
+        let mut board = Board::default();
+        let (ill, well) = (Subject::pod("shop", "ill"), Subject::pod("shop", "well"));
+        let at = Timestamp::from_second(1_000_000).unwrap();
+        let fired = Fired { source: "proxy_check", family: "data_plane", subject: &ill };
+        board.resume(&rules.indicators, fired, at);
+        let figure = Ok(Figure { value: 1.0, samples: 1.0 });
+        let reading = Reading { indicator: indicator.id.clone(), subject: well.clone(), figure, at };
+        assert_eq!(board.take(&rules.indicators, &reading), None);
+        assert!(board.retain(indicator, |_| true, at).is_empty());
+        // Mutation: dropping it silently leaves a source that fires for ever.
+        let over = board.retain(indicator, |_| false, at);
+        let told: Vec<_> = over.iter().map(|s| (&s.subject, s.state, s.source.as_str())).collect();
+        assert_eq!(told, [(&ill, SignalState::Resolved, "proxy_check")]);
+        assert!(board.retain(indicator, |_| false, at).is_empty());
+        // Another source, family or kind resumes nothing here.
+        let other = Fired { source: "kubernetes", family: "data_plane", subject: &ill };
+        board.resume(&rules.indicators, other, at);
+        assert!(board.retain(indicator, |_| false, at).is_empty());
     }
 }

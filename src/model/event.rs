@@ -132,6 +132,11 @@ pub enum EventKind {
         /// Which.
         subject: Subject,
     },
+    /// An object that is no route vanished: a pod, a workload, a service, a certificate.
+    SubjectGone {
+        /// Which.
+        subject: Subject,
+    },
     /// The wall clock jumped against the monotonic one.
     ClockJumped {
         /// Seconds, forward positive.
@@ -204,7 +209,7 @@ pub struct RulesLoaded {
 
 impl EventKind {
     /// All kinds, as records name them: a listed enum of the audit format.
-    pub const NAMES: [&str; 19] = [
+    pub const NAMES: [&str; 20] = [
         "started",
         "rules_loaded",
         "signal",
@@ -217,6 +222,7 @@ impl EventKind {
         "revision_seen",
         "revision_proven",
         "route_gone",
+        "subject_gone",
         "clock_jumped",
         "drain",
         "tick",
@@ -242,6 +248,7 @@ impl EventKind {
             Self::RevisionSeen { .. } => "revision_seen",
             Self::RevisionProven { .. } => "revision_proven",
             Self::RouteGone { .. } => "route_gone",
+            Self::SubjectGone { .. } => "subject_gone",
             Self::ClockJumped { .. } => "clock_jumped",
             Self::Drain => "drain",
             Self::Tick => "tick",
@@ -269,6 +276,7 @@ impl EventKind {
             | Self::RevisionSeen { .. }
             | Self::RevisionProven { .. }
             | Self::RouteGone { .. }
+            | Self::SubjectGone { .. }
             | Self::ClockJumped { .. }
             | Self::Drain
             | Self::Tick

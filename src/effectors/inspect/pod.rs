@@ -1,0 +1,185 @@
+//! Facts about a pod, its proxy, its budget, its workload and its control plane.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{Effectors, miss};
+use crate::cluster::{ContainerState, Pod, Proxy};
+use crate::model::effect::Inspect;
+use crate::model::facts::{
+    BudgetFacts, ControlPlaneFacts, Findings, OwnerFacts, PodFacts, ProxyFacts, SyncState, WorkloadFacts,
+};
+use crate::model::subject::Subject;
+
+impl Effectors {
+    /// Reads what was asked about a pod.
+    pub(super) async fn inspect_pod(&self, inspect: &Inspect, findings: &mut Findings) {
+        let pod = match self.cluster.read_pod(&inspect.subject).await {
+            Ok(Some(pod)) => pod,
+            Ok(None) => {
+                findings.gone = true;
+                return;
+            }
+            Err(why) => {
+                for need in ["pod", "proxy", "control_plane", "workload", "budget"] {
+                    miss(findings, inspect, need, Err::<(), _>(format!("the pod could not be read: {why}")));
+                }
+                return;
+            }
+        };
+        let owner = self.cluster.owner_of(&pod);
+        let wants = |need: &str| inspect.needs.iter().any(|known| known == need);
+        findings.labels =
+            pod.labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+        findings.facts.pod = Some(self.pod_facts(&pod, &owner, findings.labels.clone()));
+        if wants("proxy") {
+            findings.facts.proxy = miss(findings, inspect, "proxy", self.proxy_facts(&pod).await);
+            if self.eyes.is_none() {
+                findings.hopeless.insert("proxy".to_owned());
+            }
+        }
+        if wants("workload") {
+            findings.facts.workload = miss(findings, inspect, "workload", self.workload_facts(&owner).await);
+        }
+        if wants("budget") {
+            findings.facts.budget =
+                miss(findings, inspect, "budget", self.budget_facts(&pod).await).flatten();
+        }
+        if wants("control_plane") {
+            let plane = match self.cluster.control_plane_of(&pod) {
+                Some(plane) => self.control_plane_facts(&plane).await,
+                None => Err(self.no_control_plane(&pod)),
+            };
+            findings.facts.control_plane = miss(findings, inspect, "control_plane", plane);
+        }
+    }
+
+    fn pod_facts(&self, pod: &Pod, owner: &Subject, labels: BTreeMap<String, String>) -> PodFacts {
+        PodFacts {
+            namespace: pod.namespace.to_string(),
+            name: pod.name.to_string(),
+            uid: pod.uid.to_string(),
+            node: pod.node.to_string(),
+            phase: pod.phase.to_string(),
+            restart_policy: pod.restart_policy.to_string(),
+            owner: OwnerFacts { kind: owner.kind.clone(), name: owner.name.clone() },
+            labels,
+            ready: pod.ready,
+            others_ready: pod.others_ready,
+            terminating: pod.terminating,
+            age_s: pod.created.map_or(0, |created| self.since(created)),
+        }
+    }
+
+    async fn proxy_facts(&self, pod: &Pod) -> Result<ProxyFacts, String> {
+        let proxy = pod.proxy.as_ref().ok_or_else(|| format!("{} has no proxy", pod.subject()))?;
+        let eyes = self.eyes.as_ref().ok_or("nothing is configured that could ask proxies")?;
+        let subject = pod.subject();
+        let (answering, sync) = futures::join!(eyes.answering(&subject), eyes.sync(&subject));
+        let answering = answering.map_err(|why| format!("the proxy could not be asked: {why}"))?;
+        let (sync, last_error, stale_s) =
+            sync.map_err(|why| format!("nobody says where its configuration stands: {why}"))?;
+        Ok(ProxyFacts {
+            mesh: proxy.mesh.as_str().to_owned(),
+            container: proxy.mesh.container().to_owned(),
+            container_id: proxy.container_id.to_string(),
+            native: proxy.native,
+            version: proxy.version().to_owned(),
+            ready: proxy.ready,
+            restarts: proxy.restarts,
+            last_restart_s: last_restart(proxy).map(|at| self.since(at)),
+            answering,
+            sync,
+            rejected: sync == SyncState::Rejected,
+            stale_s,
+            last_error,
+        })
+    }
+
+    /// The one budget that selects the pod.
+    async fn budget_facts(&self, pod: &Pod) -> Result<Option<BudgetFacts>, String> {
+        let found = self.cluster.read_budgets(pod).await?;
+        match found.as_slice() {
+            [] => Ok(None),
+            [one] => Ok(Some(BudgetFacts {
+                name: one.name.to_string(),
+                disruptions_allowed: one.disruptions_allowed,
+                current_healthy: one.current_healthy,
+                desired_healthy: one.desired_healthy,
+                unhealthy_policy: one.unhealthy_policy.to_string(),
+            })),
+            several => {
+                let names: Vec<&str> = several.iter().map(|budget| &*budget.name).collect();
+                Err(format!(
+                    "several budgets select the pod, so that it cannot be evicted at all: {}",
+                    names.join(", ")
+                ))
+            }
+        }
+    }
+
+    /// A workload by its name.
+    pub(super) async fn workload_facts(&self, owner: &Subject) -> Result<WorkloadFacts, String> {
+        let found = self.cluster.read_workload(owner).await?;
+        let found = found.ok_or_else(|| format!("{owner} does not exist any more"))?;
+        let workload = &found.workload;
+        Ok(WorkloadFacts {
+            kind: workload.kind.to_owned(),
+            namespace: workload.namespace.to_string(),
+            name: workload.name.to_string(),
+            uid: workload.uid.to_string(),
+            generation: workload.generation,
+            replicas: workload.replicas,
+            ready: workload.ready,
+            updating: workload.updating,
+            age_of_change_s: found.changed.map_or(0, |at| self.since(at)),
+            managed_by: found.managed_by,
+        })
+    }
+
+    /// A control plane by its Deployment. Which revision it is of is known from the watch; how many replicas
+    /// are ready is read now.
+    pub(super) async fn control_plane_facts(
+        &self,
+        deployment: &Subject,
+    ) -> Result<ControlPlaneFacts, String> {
+        let plane = self.cluster.control_plane(deployment);
+        let plane = plane.ok_or_else(|| format!("{deployment} is no control plane we know"))?;
+        let found = self.cluster.read_workload(deployment).await?;
+        let found = found.ok_or_else(|| format!("{deployment} does not exist any more"))?;
+        Ok(ControlPlaneFacts {
+            mesh: plane.mesh.as_str().to_owned(),
+            revision: plane.revision,
+            namespace: deployment.namespace.clone(),
+            name: deployment.name.clone(),
+            replicas: found.workload.replicas,
+            ready_replicas: found.workload.ready,
+            version: found.workload.version().to_owned(),
+        })
+    }
+
+    fn no_control_plane(&self, pod: &Pod) -> String {
+        let Some(proxy) = &pod.proxy else { return format!("{} has no proxy", pod.subject()) };
+        let revision = proxy.revision.as_deref().unwrap_or(crate::cluster::DEFAULT_REVISION);
+        format!("no Deployment of the {} control plane of revision {revision} is seen", proxy.mesh.as_str())
+    }
+
+    /// Seconds since then; a clock that is ahead of ours makes it now.
+    pub(super) fn since(&self, at: Timestamp) -> u64 {
+        u64::try_from(self.clock.now().duration_since(at).as_secs()).unwrap_or(0)
+    }
+}
+
+/// When the container was started again; `None` when it never was.
+fn last_restart(proxy: &Proxy) -> Option<Timestamp> {
+    if proxy.restarts == 0 {
+        return None;
+    }
+    match proxy.state {
+        ContainerState::Running(since) => since,
+        ContainerState::Waiting(_) | ContainerState::Terminated(_) | ContainerState::Unknown => {
+            proxy.last_end.as_ref().and_then(|end| end.at)
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Recorded answers of a real istiod, and what comes of thousands of broken ones.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use proptest::prelude::*;
+
+use super::*;
+use crate::cluster::{Answer, Unanswered};
+
+const HEALTHY: &str = include_str!("../../../tests/recorded/istiod/syncz-healthy.json");
+const NACK: &str = include_str!("../../../tests/recorded/istiod/syncz-nack.json");
+const RECOVERED: &str = include_str!("../../../tests/recorded/istiod/syncz-nack-recovered.json");
+const FROZEN: &str = include_str!("../../../tests/recorded/istiod/syncz-stale-frozen-proxy.json");
+
+fn standings(text: &str) -> Vec<(String, Standing)> {
+    let words = read(text.as_bytes()).unwrap();
+    words.into_iter().map(|(pod, word)| (pod.name, word.standing)).collect()
+}
+
+fn well(text: &[u8]) -> usize {
+    let words = read(text).unwrap_or_default();
+    words.values().filter(|word| word.standing == Standing::Acknowledged).count()
+}
+
+#[test]
+fn recorded_answers_are_read_as_they_were_meant() {
+    assert_eq!(well(HEALTHY.as_bytes()), 3);
+    assert_eq!(well(RECOVERED.as_bytes()), 3);
+    let nack = standings(NACK);
+    let client = nack.iter().find(|(name, _)| name.starts_with("client-v1-")).unwrap();
+    // Mutation: looking at sent and acked only makes a stale proxy, to be restarted, of one that rejects.
+    assert!(
+        matches!(&client.1, Standing::Rejected(why) if why.starts_with("Error adding/updating listener"))
+    );
+    assert_eq!(well(NACK.as_bytes()), 2);
+    let words = read(FROZEN.as_bytes()).unwrap();
+    let frozen = &words[&Subject::pod("shop", "server-v1-77d498bd8d-j95z5")];
+    assert_eq!(frozen.standing, Standing::Waiting);
+    assert_eq!(frozen.types, ["Cluster", "ClusterLoadAssignment", "Listener", "RouteConfiguration"]);
+    assert_eq!(frozen.version, "1.31.0");
+    assert_eq!(well(FROZEN.as_bytes()), 3);
+}
+
+#[test]
+fn forms_of_old_and_new_releases_and_of_none() {
+    let one = |fields: &str| format!(r#"[{{"proxy":"a.b.shop",{fields}}}]"#);
+    let standing = |fields: &str| {
+        read(one(fields).as_bytes()).map(|words| words[&Subject::pod("shop", "a.b")].standing.clone())
+    };
+    assert_eq!(standing(r#""cluster_sent":"1","cluster_acked":"1""#), Ok(Standing::Acknowledged));
+    assert_eq!(standing(r#""cluster_sent":"2","cluster_acked":"1""#), Ok(Standing::Waiting));
+    // Mutation: nothing sent read as nothing to acknowledge is a healthy proxy without configuration.
+    assert_eq!(standing(r#""resources":{}"#), Ok(Standing::Waiting));
+    assert_eq!(standing(r#""resources":{"x.Cluster":{"acked":"1"}}"#), Ok(Standing::Waiting));
+    assert_eq!(
+        standing(r#""resources":{"x.Cluster":{"sent":"1","acked":"1"},"x.Secret":{}}"#),
+        Ok(Standing::Acknowledged)
+    );
+    assert!(standing(r#""cluster_sent":2"#).is_err());
+    for broken in
+        ["", "null", "{}", "[{}]", r#"[{"proxy":"x"}]"#, r#"[{"proxy":7}]"#, r#"[{"proxy":".shop"}]"#]
+    {
+        assert!(read(broken.as_bytes()).is_err(), "{broken}");
+    }
+    let ztunnel = one(r#""proxy_type":"ztunnel","resources":{}"#);
+    assert_eq!(read(ztunnel.as_bytes()), Ok(SyncWords::new()));
+}
+
+/// What may happen to an answer on its way.
+#[derive(Clone, Debug)]
+enum Harm {
+    Cut(usize),
+    Byte(usize, u8),
+    Gap(usize, usize),
+    Value(usize, serde_json::Value),
+    Key(usize),
+}
+
+fn harm() -> impl Strategy<Value = Harm> {
+    let value = prop_oneof![
+        Just(serde_json::Value::Null),
+        Just(serde_json::json!(7)),
+        Just(serde_json::json!([])),
+        Just(serde_json::json!({})),
+        Just(serde_json::json!("")),
+        Just(serde_json::json!(true)),
+    ];
+    prop_oneof![
+        any::<usize>().prop_map(Harm::Cut),
+        (any::<usize>(), any::<u8>()).prop_map(|(at, byte)| Harm::Byte(at, byte)),
+        (any::<usize>(), 1..200_usize).prop_map(|(at, length)| Harm::Gap(at, length)),
+        (any::<usize>(), value).prop_map(|(at, value)| Harm::Value(at, value)),
+        any::<usize>().prop_map(Harm::Key),
+    ]
+}
+
+fn count(value: &serde_json::Value) -> usize {
+    1 + match value {
+        serde_json::Value::Array(items) => items.iter().map(count).sum(),
+        serde_json::Value::Object(map) => map.values().map(count).sum::<usize>(),
+        _ => 0,
+    }
+}
+
+/// Visits the n-th value of a document.
+fn nth<'v>(value: &'v mut serde_json::Value, left: &mut usize) -> Option<&'v mut serde_json::Value> {
+    if *left == 0 {
+        return Some(value);
+    }
+    *left -= 1;
+    match value {
+        serde_json::Value::Array(items) => items.iter_mut().find_map(|item| nth(item, left)),
+        serde_json::Value::Object(map) => map.values_mut().find_map(|item| nth(item, left)),
+        _ => None,
+    }
+}
+
+fn harmed(text: &str, harm: &Harm) -> Vec<u8> {
+    let mut bytes = text.as_bytes().to_vec();
+    match harm {
+        Harm::Cut(at) => bytes.truncate(at % text.len()),
+        Harm::Byte(at, byte) => bytes[at % text.len()] = *byte,
+        Harm::Gap(at, length) => {
+            let start = at % text.len();
+            bytes.drain(start..(start + length).min(text.len()));
+        }
+        Harm::Value(..) | Harm::Key(_) => {
+            let mut document: serde_json::Value = serde_json::from_str(text).unwrap();
+            let all = count(&document);
+            match harm {
+                Harm::Value(at, value) => {
+                    *nth(&mut document, &mut (at % all)).unwrap() = value.clone();
+                }
+                Harm::Key(at) => {
+                    if let Some(serde_json::Value::Object(map)) = nth(&mut document, &mut (at % all))
+                        && let Some(key) = map.keys().nth(at % map.len().max(1)).cloned()
+                    {
+                        map.remove(&key);
+                    }
+                }
+                _ => {}
+            }
+            bytes = serde_json::to_vec(&document).unwrap();
+        }
+    }
+    bytes
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    // Mutation: `#[serde(default)]` on `proxy`, or reading a missing `acked` as acknowledged.
+    #[test]
+    fn no_harm_on_the_way_makes_an_ill_proxy_well(nack in any::<bool>(), harm in harm()) {
+        let text = if nack { NACK } else { FROZEN };
+        let harmed = harmed(text, &harm);
+        prop_assert!(well(&harmed) <= well(text.as_bytes()));
+        // Only the whole list tells who is missing in it.
+        if matches!(harm, Harm::Cut(_)) {
+            prop_assert!(read(&harmed).is_err());
+        }
+    }
+}
+
+/// A transport that answers by port, and counts.
+struct Ports(AtomicUsize, fn(u16) -> Result<Answer, Unanswered>);
+
+impl ProxyTransport for Ports {
+    fn ask<'a>(&'a self, to: &'a PodPort, call: &'a Call) -> BoxFuture<'a, Result<Answer, Unanswered>> {
+        assert_eq!(call.path, "/debug/syncz");
+        self.0.fetch_add(1, Ordering::Relaxed);
+        let answer = (self.1)(to.port);
+        async move { answer }.boxed()
+    }
+}
+
+fn replica() -> PodPort {
+    PodPort { namespace: "istio-system".to_owned(), pod: "istiod-1".to_owned(), ip: None, port: 0 }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_port_is_enough_and_a_failing_replica_is_let_alone_for_a_while() {
+    let second = Arc::new(Ports(AtomicUsize::new(0), |port| {
+        if port == 8080 { Ok((200, HEALTHY.into())) } else { Ok((404, Vec::new())) }
+    }));
+    let told = Istiod::new(Arc::clone(&second) as Arc<dyn ProxyTransport>).read(&[replica()]).await;
+    assert_eq!(told[0].1.as_ref().unwrap().len(), 3);
+
+    let failing = Arc::new(Ports(AtomicUsize::new(0), |_| Err(Unanswered::NotAsked("403".to_owned()))));
+    let istiod = Istiod::new(Arc::clone(&failing) as Arc<dyn ProxyTransport>);
+    for _ in 0..60 {
+        let told = istiod.read(&[replica()]).await;
+        assert_eq!(
+            told,
+            [("istio-system/istiod-1".to_owned(), Err("it could not be asked: 403".to_owned()))]
+        );
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    // At 0, 5, 15, 35 seconds, two ports each. Mutation: no pause asks a hundred and twenty times.
+    assert_eq!(failing.0.load(Ordering::Relaxed), 8);
+}
