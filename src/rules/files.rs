@@ -20,6 +20,10 @@ const OBSERVE: &str = include_str!("../../policies/observe.yaml");
 const SUGGEST: &str = include_str!("../../policies/examples/suggest.yaml");
 const ENFORCE: &str = include_str!("../../policies/examples/enforce.yaml");
 const ROLL_BACK: &str = include_str!("../../playbooks/roll-back-virtual-service.rhai");
+const ROLL_BACK_RULE: &str = include_str!("../../playbooks/roll-back-destination-rule.rhai");
+const RESTART: &str = include_str!("../../playbooks/restart-sidecar.rhai");
+const SHED: &str = include_str!("../../playbooks/shed-with-destination-rule.rhai");
+const ROTATE: &str = include_str!("../../playbooks/rotate-certificate.rhai");
 const NOTIFY_ONLY: &str = include_str!("../../playbooks/notify-only.rhai");
 
 /// The indicator without which nothing is known about routes.
@@ -44,6 +48,10 @@ impl RuleFiles {
         Self {
             playbooks: map(&[
                 ("roll-back-virtual-service.rhai", ROLL_BACK),
+                ("roll-back-destination-rule.rhai", ROLL_BACK_RULE),
+                ("restart-sidecar.rhai", RESTART),
+                ("shed-with-destination-rule.rhai", SHED),
+                ("rotate-certificate.rhai", ROTATE),
                 ("notify-only.rhai", NOTIFY_ONLY),
             ]),
             policies: map(&[

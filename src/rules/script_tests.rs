@@ -2,6 +2,7 @@
 
 use rhai::serde::from_dynamic;
 use rhai::{Array, Dynamic, Map};
+use serde_json::Value;
 
 use super::constructors::On;
 use super::playbook::{Answer, Need, Playbook};
@@ -45,19 +46,19 @@ impl Playbook {
     /// script is asked; with one missing that it marked as optional, the script still finds an answer.
     fn without_facts(&self, tests: &Array) -> Vec<TestResult> {
         let whole = tests.iter().find_map(|test| {
-            let facts = test.read_lock::<Map>()?.get("facts").cloned()?;
-            from_dynamic::<Facts>(&facts).ok().filter(|facts| self.unknown(facts).is_none())
+            let test = test.read_lock::<Map>()?;
+            let facts = from_dynamic::<Facts>(test.get("facts")?).ok()?;
+            let signal = test.get("signal").and_then(|signal| signal.clone().try_cast::<Map>());
+            let signal = signal.and_then(|signal| read_signal(signal).ok());
+            self.unknown(&facts).is_none().then(|| (signal.unwrap_or_else(Self::any_signal), facts))
         });
-        let Some(whole) = whole.filter(|_| !self.needs.is_empty()) else { return Vec::new() };
+        let Some((signal, whole)) = whole.filter(|_| !self.needs.is_empty()) else { return Vec::new() };
         let without = |need: &Need| {
             let mut facts = whole.clone();
-            match need.fact.as_str() {
-                "route" => facts.route = None,
-                _ => facts.traffic = None,
-            }
+            facts.forget(&need.fact);
             let (name, passed) = if need.optional {
                 let facts = rhai::serde::to_dynamic(&facts).unwrap_or(Dynamic::UNIT);
-                let this = this(&Self::any_signal(), Map::new());
+                let this = this(&signal, Map::new());
                 let answer = self.answer(this, facts);
                 (format!("does without {}", need.fact), !matches!(answer, Answer::Failed(_)))
             } else {
@@ -169,13 +170,27 @@ fn compare(answer: &Answer, expect: Dynamic) -> Result<(), String> {
     let wanted =
         expect.try_cast::<Array>().ok_or("expect must be [..], #{ refuse: \"...\" } or \"no_match\"")?;
     let Answer::Steps(steps) = answer else { return Err(format!("expected acts, found {answer:?}")) };
-    let found: Vec<&str> = steps.iter().map(crate::model::action::Action::name).collect();
-    let wanted: Vec<String> = wanted.into_iter().map(action_name).collect::<Result<_, String>>()?;
-    if found == wanted { Ok(()) } else { Err(format!("expected {wanted:?}, found {found:?}")) }
+    let found: Vec<Value> = steps.iter().map(|step| serde_json::json!(step)).collect();
+    let wanted: Vec<Value> = wanted.into_iter().map(act).collect::<Result<_, String>>()?;
+    let same =
+        found.len() == wanted.len() && found.iter().zip(&wanted).all(|(found, wanted)| holds(found, wanted));
+    if same { Ok(()) } else { Err(format!("expected {wanted:?}, found {found:?}")) }
 }
 
-fn action_name(entry: Dynamic) -> Result<String, String> {
-    let map = entry.try_cast::<Map>().ok_or("each expected act is a map #{ action: \"...\" }")?;
-    let name = map.get("action").and_then(|name| name.clone().into_string().ok());
-    name.ok_or_else(|| "an expected act has no action".to_owned())
+fn act(entry: Dynamic) -> Result<Value, String> {
+    let wanted: Value = from_dynamic(&entry).map_err(|error| error.to_string())?;
+    match wanted.get("action") {
+        Some(Value::String(_)) => Ok(wanted),
+        _ => Err("each expected act is a map #{ action: \"...\" } with the fields that matter".to_owned()),
+    }
+}
+
+/// Whether everything that is wanted is there, whatever else is.
+fn holds(found: &Value, wanted: &Value) -> bool {
+    match (found, wanted) {
+        (Value::Object(found), Value::Object(wanted)) => {
+            wanted.iter().all(|(key, value)| found.get(key).is_some_and(|found| holds(found, value)))
+        }
+        _ => found == wanted,
+    }
 }

@@ -83,7 +83,9 @@ pub struct ProxyFacts {
     pub last_restart_s: Option<u64>,
     /// Whether it answered when this inspection asked it.
     pub answering: bool,
-    /// Where it stands with its configuration.
+    /// Where it stands with its configuration: `sync_state` in playbooks, because `sync` is a word that Rhai
+    /// keeps for itself.
+    #[serde(rename = "sync_state")]
     pub sync: SyncState,
     /// Whether it rejects its configuration: a restart would lose the last good one.
     pub rejected: bool,
