@@ -2,6 +2,7 @@
 
 mod desk;
 mod memory;
+mod operators;
 mod stops;
 
 use jiff::SignedDuration;
