@@ -231,7 +231,7 @@ fn what_did_not_help_counts_as_a_failure_and_each_playbook_for_itself() {
     assert!(desk.write().is_some(), "another playbook has its own breaker");
 }
 
-// Mutations: the zone left out; the hold without its end; `skew_s` left out of `wall_time` or of `engine_time`.
+// Mutations: the zone left out; the hold without its end; `skew_s` left out of `engine_time`.
 #[test]
 fn outside_of_its_window_an_act_waits_for_the_opening_by_the_wall_clock() {
     // The desk's time begins on Thursday, 2026-01-01 at 00:00 UTC, which is 01:00 in Berlin.
