@@ -8,6 +8,7 @@ mod client;
 mod commands;
 mod operators;
 mod people;
+mod windows;
 mod work;
 
 use std::io::Write as _;

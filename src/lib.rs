@@ -71,6 +71,8 @@
 //! - No absence acts. A fact or an indicator that cannot be read is a refusal before the script runs; an
 //!   unknown reading neither starts nor ends a signal; an empty selector is an error; stores that a watch
 //!   has not filled are not believed; a resolved signal starts nothing.
+//! - Nothing holds back what takes harm back: storms, breakers, pauses, windows and modes are asked for by the
+//!   gate, and an undo does not come to the gate. What an operator aborted never goes forward again.
 //! - No choice is left to execution. A plan names targets, uids and hashes; the effector compares them with
 //!   the object as it is. A difference is the outcome `stale`: one more look, then people decide.
 //! - No script reaches the outside. Actions are constructors of a closed enum, and a script that runs away
@@ -94,7 +96,8 @@
 //! 1. `model::event`, `model::change`, `model::effect`: what is heard, decided and asked for.
 //!    `model::incident`, `model::plan`, `model::reason`: the nouns in between.
 //! 2. `engine` with `correlate`, `select`, `plan`, `refusals`, `gate`, `act`, `verify`, in the order of an
-//!    incident's life; then `apply`, `effects`, `tick`, and `history` for what is known to be good.
+//!    incident's life; then `apply`, `effects`, `tick`, `stops` and `abort`, and `history` for what is known to
+//!    be good.
 //! 3. `app::driver`, the loop; `app::outbox`, where effects run; `app::board`, where health is measured;
 //!    `app::intake`, where names become objects of our own cache.
 //! 4. `rules::playbook` and `rules::script`, the closed world of scripts; `rules::policy` and

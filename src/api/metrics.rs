@@ -24,6 +24,8 @@ pub struct Metrics {
     pub ended: Family<Labels, Counter>,
     /// Open incidents.
     pub open: Gauge<i64, std::sync::atomic::AtomicI64>,
+    /// Pauses, storms and open breakers that hold acts, by kind.
+    pub held: Family<Labels, Gauge>,
     /// Whether a part can be used (1) or not (0), by part.
     pub up: Family<Labels, Gauge>,
 }
@@ -39,7 +41,10 @@ impl Default for Metrics {
         registry.register("incidents_ended", "Incidents ended, by phase", Family::clone(&ended));
         registry.register("incidents_open", "Open incidents", Gauge::clone(&open));
         registry.register("up", "Whether journal, kubernetes or prometheus can be used", Family::clone(&up));
-        Self { registry: Arc::new(registry), records, steps, refused, ended, open, up }
+        let held = Family::default();
+        let text = "Pauses, storms and open breakers that hold new acts, by kind";
+        registry.register("held", text, Family::clone(&held));
+        Self { registry: Arc::new(registry), records, steps, refused, ended, open, held, up }
     }
 }
 

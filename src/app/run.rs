@@ -232,6 +232,13 @@ fn measuring(metrics: Metrics) -> super::driver::Watcher {
         let kind = Metrics::label("kind", draft.event.kind.name());
         metrics.records.get_or_create(&kind).inc();
         metrics.open.set(i64::try_from(state.open_count()).unwrap_or(i64::MAX));
+        let breakers = state.breakers.iter().filter(|breaker| breaker.open_until.is_some()).count();
+        for (kind, count) in
+            [("pause", state.pauses.len()), ("storm", state.storms.len()), ("breaker", breakers)]
+        {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            metrics.held.get_or_create(&Metrics::label("kind", kind)).set(count);
+        }
         for change in &draft.changes {
             if let crate::model::change::Change::Ended { phase, .. } = change {
                 metrics.ended.get_or_create(&Metrics::label("phase", phase.as_str())).inc();

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
-use super::{audit, check, client, operators, work};
+use super::{audit, check, client, operators, windows, work};
 use crate::model::verdict::Mode;
 
 /// A self-healing remediation agent for service meshes.
@@ -75,6 +75,13 @@ pub(super) enum Command {
     /// Check policies.
     #[command(subcommand)]
     Policy(Policy),
+    /// Show when the policies allow to act over the next days.
+    ///
+    /// Times are those of the zone that a policy's first window names, else UTC.
+    #[command(
+        after_help = "Examples:\n  meshmend windows --config meshmend.yaml\n  meshmend windows --policies policies --days 14 -o json"
+    )]
+    Windows(windows::WindowsArgs),
     /// Show and verify the journal.
     #[command(subcommand)]
     Audit(Audit),
@@ -317,6 +324,7 @@ pub(super) fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Playbook(Playbook::Check(folder)) => check::playbooks(&folder),
         Command::Playbook(Playbook::Test(folder)) => check::test_playbooks(&folder),
         Command::Policy(Policy::Check(folder)) => check::policies(&folder),
+        Command::Windows(args) => windows::windows(&args),
         Command::Audit(Audit::Show { journal, incident, output }) => {
             audit::show(&work::journal(journal)?, incident.as_deref(), output)
         }

@@ -4,6 +4,7 @@ mod cause;
 mod desk;
 mod holding;
 mod memory;
+mod operators;
 mod owner;
 mod refusal;
 mod scene;

@@ -312,3 +312,6 @@ fn read_approvals(node: &Node, faults: &mut Faults) -> Vec<(Vec<Glob>, u64)> {
     }
     approvals
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,17 @@ pub enum Says {
     Deny,
 }
 
+impl Says {
+    /// The key as policies write it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+        }
+    }
+}
+
 /// A window as a policy writes it.
 #[derive(Clone, Debug)]
 pub struct Window {
@@ -83,6 +94,12 @@ impl Window {
             return Err(bad("both ends are the same"));
         }
         Ok(Self { says, text: text.to_owned(), zone: zone.to_owned(), place, from, to })
+    }
+
+    /// Its zone.
+    #[must_use]
+    pub fn place(&self) -> &TimeZone {
+        &self.place
     }
 
     /// The span that begins on this date.

@@ -122,6 +122,10 @@ fn what_people_read_fits_80_columns_and_has_no_colour_off_a_terminal() {
         &["--help"],
         &["demo", "--help"],
         &["run", "--help"],
+        &["pause", "--help"],
+        &["abort", "--help"],
+        &["windows", "--help"],
+        &["windows"],
         &["explain", "d7-00001", "--journal", "out/journal.db"],
     ] {
         let (code, out, err) = ran(dir.path(), args);
@@ -241,4 +245,28 @@ fn what_the_readme_and_the_configuration_show_works_as_shown() {
         let (code, out, _) = ran(dir.path(), &["policy", "check", &folder]);
         assert_eq!(code, 0, "{out}");
     }
+}
+
+// Mutation: times in UTC in place of the policy's zone.
+#[test]
+fn windows_tells_when_acting_is_allowed_in_the_zone_of_the_policy() {
+    let dir = folder();
+    fs::create_dir(dir.path().join("rules")).unwrap();
+    let policy = "apiVersion: meshmend.dev/v1alpha1\nkind: Policy\nmetadata: { name: shop }\nspec:\n  \
+                  mode: enforce\n  windows: [ { deny: \"Fri 16:00 - Mon 08:00\", zone: Europe/Berlin } ]\n  \
+                  freezes: [ { from: 2026-01-06T00:00:00Z, to: 2026-01-07T00:00:00Z, reason: sale } ]\n";
+    fs::write(dir.path().join("rules/shop.yaml"), policy).unwrap();
+    let args = ["windows", "--policies", "rules", "--at", "2026-01-03T12:00:00Z"];
+    let (code, out, err) = ran(dir.path(), &args);
+    assert_eq!(code, 0, "{err}");
+    for words in ["deny Fri 16:00 - Mon 08:00 Europe/Berlin", "closed now, opens Mon 01-05 08:00 CET", "sale"]
+    {
+        assert!(out.contains(words), "{words:?} is missing in:\n{out}");
+    }
+    let json = [&args[..], &["-o", "json"]].concat();
+    let found: Value = serde_json::from_str(&ran(dir.path(), &json).1).expect("JSON");
+    let shop = &found["policies"][0];
+    assert_eq!((&shop["open_now"], &shop["opens"]), (&false.into(), &"2026-01-05T07:00:00Z".into()));
+    assert_eq!(shop["open"][0]["to"], "2026-01-06T00:00:00Z");
+    assert_eq!(shop["open"][1]["from"], "2026-01-07T00:00:00Z");
 }

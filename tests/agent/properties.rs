@@ -5,6 +5,7 @@
 //! Beside each property stands the mutation that it must catch; each was tried by hand.
 
 mod commits;
+mod stops;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -530,6 +531,7 @@ fn the_same_event_twice_causes_nothing_new() {
                         | EventKind::Notified { .. }
                         | EventKind::RulesLoaded { .. }
                         | EventKind::ClockJumped { .. }
+                        | EventKind::Paused { .. }
                 );
                 prop_assert!(counts || changes.is_empty(), "{kind} a second time: {changes:?}");
                 let new = changes.iter().find(|change| is_new(change));
@@ -683,6 +685,16 @@ const REACHED: &[(&str, usize)] = &[
     ("ignored", 5),
     ("notified", 5),
     ("notification_failed", 1),
+    ("paused", 5),
+    ("pause_ended", 5),
+    ("aborted", 10),
+    ("storm_began", 5),
+    ("storm_ended", 2),
+    ("after_storm", 2),
+    ("breaker_tripped", 3),
+    ("breaker_open", 3),
+    ("breaker_tried", 1),
+    ("breaker_closed", 1),
 ];
 
 // Mutation: a world that answers every execution with `Failed`.

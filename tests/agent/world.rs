@@ -16,6 +16,7 @@ use meshmend::model::change::Change;
 use meshmend::model::effect::{Effect, Execute};
 use meshmend::model::event::{Event, EventKind, Vote};
 use meshmend::model::incident::Phase;
+use meshmend::model::pause::Reach;
 use meshmend::model::plan::Outcome;
 use meshmend::model::signal::{Severity, Signal, SignalState};
 use meshmend::model::subject::Subject;
@@ -155,7 +156,8 @@ impl World {
         let vote = if asked { 70 } else { 1 };
         let writing = self.pending.iter().any(|launched| launched.flight.is_some());
         let restart = if self.state.draining || writing { 20 } else { 1 };
-        match tape.weighted(&[deliver, wake, hear, vote, 6, restart, 2, 1, 4, 1, 4, 1, 4]) {
+        let (order, abort) = (2, 1);
+        match tape.weighted(&[deliver, wake, hear, vote, 6, restart, 2, 1, 4, 1, 4, 1, 4, order, abort]) {
             0 => self.deliver(tape),
             1 => self.wake(tape),
             2 => self.hear(tape),
@@ -175,6 +177,8 @@ impl World {
                 self.pass(*tape.one(&[60, 240, 1_200]));
                 self.turn(vec![EventKind::Tick])
             }
+            13 => self.order(tape),
+            14 => self.abort(tape),
             _ => self.crowd(tape),
         }
     }
@@ -270,6 +274,31 @@ impl World {
             deployed.then(|| self.ground.break_route(&subject)).into_iter().collect();
         events.push(EventKind::Voted { incident, plan, by, vote, comment });
         self.turn(events)
+    }
+
+    /// An operator pauses, or resumes.
+    fn order(&mut self, tape: &mut Tape) -> Turn {
+        let shop = || "shop".to_owned();
+        let second = || "second".to_owned();
+        let reach = [Reach::All, Reach::Namespace(shop()), Reach::Playbook(second())][tape.below(3)].clone();
+        let by = "alice".to_owned();
+        if tape.percent(30) {
+            return self.turn(vec![EventKind::Resumed { reach, by }]);
+        }
+        let (reason, for_s) = ("release".to_owned(), *tape.one(&[5, 60, 400]));
+        self.turn(vec![EventKind::Paused { reach, by, reason, for_s }])
+    }
+
+    /// An operator stops a case, or all of a namespace.
+    fn abort(&mut self, tape: &mut Tape) -> Turn {
+        let (by, comment) = ("alice".to_owned(), String::new());
+        if tape.percent(15) {
+            let reach = Reach::Namespace("shop".to_owned());
+            return self.turn(vec![EventKind::AbortedAll { reach, by, comment }]);
+        }
+        let open: Vec<_> = self.state.open_incidents().map(|case| case.id.clone()).collect();
+        let Some(incident) = (!open.is_empty()).then(|| tape.one(&open).clone()) else { return self.news() };
+        self.turn(vec![EventKind::Aborted { incident, by, comment }])
     }
 
     /// What the watches see.

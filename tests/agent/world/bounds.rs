@@ -5,6 +5,9 @@ use std::sync::{Arc, LazyLock};
 use meshmend::model::verdict::Mode;
 use meshmend::rules::{RuleFiles, Rules};
 
+/// Percent, and a number.
+pub(crate) type Portion = (u64, u64);
+
 /// The bounds of one policy, from which its YAML is written: the properties check against these numbers
 /// and not against what the engine made of them.
 #[derive(Clone, Debug)]
@@ -20,9 +23,13 @@ pub(crate) struct Bounds {
     pub(crate) mesh: (u64, u64),
     /// Whether enforce asks, and how long the question stands.
     pub(crate) approval_s: Option<i64>,
+    /// (percent, least) of the subjects of a namespace that are a storm, and of the mesh; the rest after it.
+    pub(crate) storm: Option<(Portion, Portion, i64)>,
+    /// (failures, window, pause) in seconds.
+    pub(crate) breaker: Option<(u32, i64, i64)>,
 }
 
-const BOUNDS: [Bounds; 6] = [
+const BOUNDS: [Bounds; 7] = [
     // Much is allowed: long runs of acts on few targets.
     Bounds {
         mode: Mode::Enforce,
@@ -32,6 +39,8 @@ const BOUNDS: [Bounds; 6] = [
         namespace: (50, 2),
         mesh: (100, 3),
         approval_s: None,
+        storm: None,
+        breaker: None,
     },
     // One at a time, with long rests.
     Bounds {
@@ -42,6 +51,8 @@ const BOUNDS: [Bounds; 6] = [
         namespace: (10, 3),
         mesh: (1, 20),
         approval_s: None,
+        storm: None,
+        breaker: None,
     },
     // Namespaces and playbooks are what is scarce.
     Bounds {
@@ -52,6 +63,8 @@ const BOUNDS: [Bounds; 6] = [
         namespace: (20, 3),
         mesh: (5, 2),
         approval_s: None,
+        storm: None,
+        breaker: None,
     },
     Bounds {
         mode: Mode::Suggest,
@@ -61,6 +74,8 @@ const BOUNDS: [Bounds; 6] = [
         namespace: (50, 2),
         mesh: (100, 2),
         approval_s: None,
+        storm: None,
+        breaker: None,
     },
     Bounds {
         mode: Mode::Enforce,
@@ -70,6 +85,8 @@ const BOUNDS: [Bounds; 6] = [
         namespace: (50, 2),
         mesh: (100, 3),
         approval_s: Some(120),
+        storm: None,
+        breaker: None,
     },
     Bounds {
         mode: Mode::Observe,
@@ -79,6 +96,20 @@ const BOUNDS: [Bounds; 6] = [
         namespace: (50, 3),
         mesh: (100, 3),
         approval_s: None,
+        storm: None,
+        breaker: None,
+    },
+    // Two of three routes are a storm, and a playbook that fails is left alone.
+    Bounds {
+        mode: Mode::Enforce,
+        limits: &[("cluster", 9, 600)],
+        cooldown_s: 45,
+        attempts: (6, 100),
+        namespace: (100, 3),
+        mesh: (100, 3),
+        approval_s: None,
+        storm: Some(((20, 2), (1, 3), 40)),
+        breaker: Some((1, 600, 60)),
     },
 ];
 
@@ -99,6 +130,18 @@ impl Bounds {
             self.mesh.0,
             self.mesh.1,
         );
+        let limits = text.split_off(text.find("  limits:").expect("it was just written"));
+        if let Some((near, all, rest)) = self.storm {
+            let domain = |(share, least): (u64, u64)| format!("{{ share: {share}%, least: {least} }}");
+            let (near, all) = (domain(near), domain(all));
+            writeln!(text, "    storm: {{ namespace: {near}, mesh: {all}, cooldown: {rest}s }}")
+                .expect("a string takes everything");
+        }
+        if let Some((failures, window, pause)) = self.breaker {
+            let rule = format!("{{ failures: {failures}, window: {window}s, pause: {pause}s }}");
+            writeln!(text, "  breaker: {rule}").expect("a string takes everything");
+        }
+        text.push_str(&limits);
         for (per, acts, window) in self.limits {
             writeln!(text, "    - {{ per: {per}, acts: {acts}, window: {window}s }}")
                 .expect("a string takes everything");
