@@ -89,18 +89,23 @@ fn unwritten(state: &mut State, change: &Change) {
     }
 }
 
-/// What changes the health of a key, whether its case is open or over.
+/// What changes the health of a key, whether its case is open or over. Only then is the key looked up: it is
+/// long, there may be many, and most changes say nothing about health.
 #[expect(clippy::wildcard_enum_match_arm, reason = "most changes say nothing about health")]
 fn listen(state: &mut State, at: Timestamp, change: &Change) {
     let key = match change {
         // Their case may be forgotten by now.
-        Change::Ignored { key, .. } | Change::SourceResolved { key, .. } => key,
-        _ => match change.incident().and_then(|id| state.incidents.get(id)) {
-            Some(case) => &case.key,
-            None => return,
-        },
+        Change::Ignored { key, .. } | Change::SourceResolved { key, .. } | Change::Opened { key, .. } => key,
+        Change::Attached { incident, .. }
+        | Change::Ended { incident, reason: Reason::Recovered { .. }, .. } => {
+            match state.incidents.get(incident) {
+                Some(case) => &case.key,
+                None => return,
+            }
+        }
+        _ => return,
     };
-    // Looked up first, because the key is long and nearly always known.
+    // Looked up first, because it is nearly always known, and would have to be copied.
     if !state.attempts.contains_key(key) {
         state.attempts.insert(key.clone(), Attempts::default());
     }
@@ -116,7 +121,7 @@ fn listen(state: &mut State, at: Timestamp, change: &Change) {
         }
         Change::Ignored { source, .. } => attempts.ill(at, source),
         Change::SourceResolved { source, .. } => attempts.resolved(at, source),
-        Change::Ended { reason: Reason::Recovered { .. }, .. } => attempts.recovered(at),
+        Change::Ended { .. } => attempts.recovered(at),
         _ => {}
     }
 }
@@ -133,14 +138,7 @@ fn close(state: &mut State, at: Timestamp, id: &IncidentId, phase: Phase) {
     state.regate.remove(id);
     state.ended.insert(key, LastEnd { incident: id.clone(), phase, at });
     forget(state, at);
-    if state.incidents.len() > state.open.len() + ENDED_KEPT {
-        // By time, because a case that was opened early may end late.
-        let ended = state.incidents.values().filter(|case| case.phase.is_end());
-        let first = ended.min_by_key(|case| case.phase_since).map(|case| case.id.clone());
-        if let Some(first) = first {
-            state.incidents.remove(&first);
-        }
-    }
+    state.keep_newest(id, ENDED_KEPT);
 }
 
 /// Forgets keys whose last case ended long ago. How a case ended is remembered longer than the case itself,
