@@ -11,6 +11,7 @@ pub mod offline;
 pub mod outbox;
 pub mod preview;
 pub mod queue;
+pub mod rbac;
 pub mod run;
 pub mod screen;
 pub mod story;

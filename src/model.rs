@@ -17,6 +17,7 @@ pub mod indicator;
 pub mod plan;
 pub mod reason;
 pub mod record;
+pub mod redact;
 pub mod signal;
 pub mod subject;
 pub mod verdict;

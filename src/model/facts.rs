@@ -78,6 +78,22 @@ impl Facts {
             _ => false,
         }
     }
+
+    /// As if a fact had not been found.
+    pub fn forget(&mut self, name: &str) {
+        match name {
+            "pod" => self.pod = None,
+            "proxy" => self.proxy = None,
+            "control_plane" => self.control_plane = None,
+            "workload" => self.workload = None,
+            "budget" => self.budget = None,
+            "route" => self.route = None,
+            "traffic" => self.traffic = None,
+            "destination_rule" => self.destination_rule = None,
+            "certificate" => self.certificate = None,
+            _ => {}
+        }
+    }
 }
 
 /// A routing object as it is now.

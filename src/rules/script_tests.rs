@@ -51,10 +51,7 @@ impl Playbook {
         let Some(whole) = whole.filter(|_| !self.needs.is_empty()) else { return Vec::new() };
         let without = |need: &Need| {
             let mut facts = whole.clone();
-            match need.fact.as_str() {
-                "route" => facts.route = None,
-                _ => facts.traffic = None,
-            }
+            facts.forget(&need.fact);
             let (name, passed) = if need.optional {
                 let facts = rhai::serde::to_dynamic(&facts).unwrap_or(Dynamic::UNIT);
                 let this = this(&Self::any_signal(), Map::new());

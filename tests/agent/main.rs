@@ -9,4 +9,5 @@ mod journal;
 mod properties;
 mod simulation;
 mod stage;
+mod tools;
 mod world;
