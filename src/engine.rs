@@ -6,22 +6,27 @@
 //!
 //! Reading order: `state`, `case`, `correlate`, `select`, `plan`, `refusals`, `gate`, `act`, `verify`.
 
+mod abort;
 mod act;
 mod apply;
 mod approve;
 mod case;
+mod cause;
 mod correlate;
 mod deadlines;
 mod effects;
 pub mod explain;
 pub mod gate;
+mod hear;
 mod history;
 mod ledger;
 mod pairs;
 mod plan;
 mod refusals;
 mod select;
+mod standing;
 mod state;
+mod stops;
 mod tick;
 mod verify;
 
@@ -42,11 +47,21 @@ use case::Case;
 /// known changes nothing.
 #[must_use]
 pub fn decide(state: &State, rules: &Rules, event: &Event) -> Vec<Change> {
+    let mut changes = decided(state, rules, event);
+    stops::heed(state, rules, event.at, &mut changes);
+    changes
+}
+
+fn decided(state: &State, rules: &Rules, event: &Event) -> Vec<Change> {
     let at = event.at;
     let case = |id| Case::of(state, rules, at, id);
     match &event.kind {
         EventKind::Started { journal, .. } => tick::started(state, rules, at, journal),
-        EventKind::RulesLoaded { .. } => vec![Change::RulesInForce { digest: rules.digest }],
+        EventKind::RulesLoaded { .. } => {
+            let mut changes = stops::reloaded(state, rules);
+            changes.push(Change::RulesInForce { digest: rules.digest });
+            changes
+        }
         EventKind::Signal { signal } => correlate::signal(state, rules, at, signal),
         EventKind::Inspected { incident, inspection, findings } => {
             case(incident).map(|case| plan::inspected(case, *inspection, findings)).unwrap_or_default()
@@ -79,5 +94,11 @@ pub fn decide(state: &State, rules: &Rules, event: &Event) -> Vec<Change> {
             }
         }
         EventKind::Tick => tick::tick(state, rules, at),
+        EventKind::Paused { reach, by, reason, for_s } => stops::paused(at, reach, (by, reason), *for_s),
+        EventKind::Resumed { reach, by } => stops::resumed(state, reach, by),
+        EventKind::Aborted { incident, by, comment } => {
+            case(incident).map(|case| abort::one(case, by, comment)).unwrap_or_default()
+        }
+        EventKind::AbortedAll { reach, by, comment } => abort::all(state, rules, at, reach, (by, comment)),
     }
 }

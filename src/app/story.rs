@@ -1,5 +1,6 @@
 //! The story of a run in short lines: what was heard, planned, gated, done and verified.
 
+use crate::engine::explain;
 use crate::model::change::Change;
 use crate::model::plan::{Direction, Outcome, Rehearsal};
 use crate::model::record::Draft;
@@ -9,7 +10,7 @@ use crate::model::verdict::Verdict;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     /// `heard`, `found`, `planned`, `rehearsed`, `gate`, `done`, `undone`, `noted`, `measured`, `ended`,
-    /// `learnt`; the demo adds `fault`.
+    /// `learnt`, `paused`, `resumed`, `storm`, `breaker`; the demo adds `fault`.
     pub word: &'static str,
     /// The rest, for people.
     pub text: String,
@@ -37,17 +38,10 @@ fn line(change: &Change) -> Option<(&'static str, String)> {
         Change::PassedOver { passed, .. } => {
             ("passed over", format!("{}: {}", passed.playbook, passed.reason))
         }
-        Change::Found { findings, .. } => {
-            let route = findings.facts.route.as_ref()?;
-            let by = &route.changed_by;
-            (
-                "found",
-                format!(
-                    "revision {} was written by {by:?} {} s ago",
-                    route.spec_hash.short(),
-                    route.changed_s
-                ),
-            )
+        Change::Found { findings, .. } => ("found", explain::found(&findings.facts).into_iter().next()?),
+        Change::Caused { incident, cause, .. } => ("waits", format!("{incident} is explained by {cause}")),
+        Change::Held { until, reason, .. } => {
+            ("held", format!("{reason}; what was done is taken back at {until}"))
         }
         Change::Planned { plan, .. } => {
             let steps: Vec<String> = plan.steps.iter().map(ToString::to_string).collect();
@@ -67,6 +61,25 @@ fn line(change: &Change) -> Option<(&'static str, String)> {
             ("measured", format!("{indicator}{} {level}{why}", value.unwrap_or_default()))
         }
         Change::Ended { phase, reason, .. } => ("ended", format!("{phase}: {reason}")),
+        Change::PauseBegan { pause } => {
+            let (reach, by, until, reason) = (&pause.reach, &pause.by, pause.until, &pause.reason);
+            ("paused", format!("{reach} by {by} until {until}: {reason}"))
+        }
+        Change::PauseEnded { reach, by } => {
+            let by = by.as_ref().map_or_else(|| "its time is up".to_owned(), |by| format!("by {by}"));
+            ("resumed", format!("{reach}: {by}"))
+        }
+        Change::StormBegan { storm, .. } => ("storm", explain::storm_began(storm)),
+        Change::StormCalmed { domain } => ("storm", format!("fewer {domain} are ill")),
+        Change::StormResumed { domain } => ("storm", format!("as many {domain} are ill again")),
+        Change::StormEnded { domain, .. } => ("storm", explain::storm_ended(domain)),
+        Change::BreakerTripped { .. } => ("breaker", explain::breaker(change)?),
+        Change::BreakerTried { policy, playbook, .. } => {
+            ("breaker", format!("one act of {playbook} may try under policy {policy}"))
+        }
+        Change::BreakerClosed { policy, playbook, .. } => {
+            ("breaker", format!("{playbook} helped: the breaker of policy {policy} is closed"))
+        }
         Change::RevisionGood { subject, spec_hash, .. } => {
             ("learnt", format!("{subject}: revision {} is good", spec_hash.short()))
         }

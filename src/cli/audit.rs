@@ -95,7 +95,9 @@ pub(super) fn export(journal: &Path, args: &Export) -> anyhow::Result<u8> {
     for (digest, count) in &exported.redacted {
         people::say(format!("redacted: document {}, {count} texts", digest.short()));
     }
-    people::say("records go out as they are: diffs of dry runs in them are not redacted");
+    people::say(
+        "records go out as they are: labels of alerts stand in them, and diffs without header values",
+    );
     people::say(format!("check it with: meshmend audit verify --journal {}", folder.display()));
     Ok(FINE)
 }

@@ -1,8 +1,10 @@
 //! Act: the steps of a plan, one after the other, and what comes of each.
 
+use super::abort;
 use super::case::Case;
 use super::deadlines::{EXECUTING, PERMIT, RECONCILE_EVERY, RECONCILING, UNDO_TRIES, WRITE_GRACE};
 use super::select;
+use super::standing::{self, Standing};
 use super::verify;
 use crate::model::action::Action;
 use crate::model::change::Change;
@@ -57,6 +59,9 @@ fn ended(mut case: Case<'_>, outcome: &Outcome) -> Vec<Change> {
 }
 
 fn forward(mut case: Case<'_>, outcome: &Outcome) -> Vec<Change> {
+    if case.incident.is_aborted() && !matches!(outcome, Outcome::Unknown { .. }) {
+        return take_back(case);
+    }
     match outcome {
         Outcome::Done { .. } | Outcome::AlreadyDone => next_step(case),
         Outcome::Unknown { why } => reconcile(case, why),
@@ -127,6 +132,18 @@ pub(super) fn undo(mut case: Case<'_>) -> Vec<Change> {
     }
 }
 
+/// An operator stopped the case: what was done is taken back where it can be, and nothing else follows.
+pub(super) fn take_back(mut case: Case<'_>) -> Vec<Change> {
+    let steps = case.incident.plan.as_ref().map_or(0, |plan| plan.steps.len());
+    match undoable(&case, steps) {
+        Some(step) => {
+            start_step(&mut case, step, Direction::Undo);
+            case.changes
+        }
+        None => abort::end(case),
+    }
+}
+
 fn undone(mut case: Case<'_>, outcome: &Outcome) -> Vec<Change> {
     match outcome {
         Outcome::Done { .. } | Outcome::AlreadyDone => match undoable(&case, case.incident.step) {
@@ -140,10 +157,14 @@ fn undone(mut case: Case<'_>, outcome: &Outcome) -> Vec<Change> {
             }
         },
         Outcome::Unknown { why } => reconcile(case, why),
-        Outcome::Stale { why } | Outcome::Failed { why } => {
-            case.end(Phase::Escalated, Reason::UndoFailed { why: why.clone() })
-        }
+        Outcome::Stale { why } | Outcome::Failed { why } => undo_failed(case, why.clone()),
     }
+}
+
+/// What cannot be taken back is for people. It is over with it for us: what is still on the object says
+/// itself when it expires and how it is taken back by hand.
+fn undo_failed(case: Case<'_>, why: String) -> Vec<Change> {
+    case.over(Phase::Escalated, Reason::UndoFailed { why })
 }
 
 /// Nobody knows whether the write happened: once no permit can be in use any more, the state is read.
@@ -159,28 +180,32 @@ pub(super) fn reconcile(mut case: Case<'_>, why: &str) -> Vec<Change> {
 
 /// The state was read: was the running step done, not done, or did somebody else come in between?
 pub(super) fn reconciled(mut case: Case<'_>) -> Vec<Change> {
-    let found = case.incident.findings.as_ref().and_then(|findings| findings.facts.route.as_ref());
-    let (Some(Action::RollbackRoute { uid, from, to, .. }), Some(route)) = (case.running(), found) else {
-        let incident = case.id();
-        let deadline = case.incident.deadline.unwrap_or(case.at);
-        case.push(Change::InspectionDelayed { incident, until: case.after(RECONCILE_EVERY), deadline });
-        return case.changes;
-    };
-    if route.uid == uid && route.spec_hash == to {
-        let detail = "found done when the state was read again".to_owned();
-        return ended(case, &Outcome::Done { detail });
-    }
-    if route.uid == uid && route.spec_hash == from {
-        return not_done(case);
-    }
-    let why = format!("another revision is in force: {}", route.spec_hash.short());
+    let findings = case.incident.findings.as_ref();
+    let found = case
+        .running()
+        .zip(findings)
+        .map_or(Standing::Unknown, |(action, findings)| standing::of(&action, findings));
     let (incident, step, direction) = (case.id(), case.incident.step, case.incident.direction);
-    // Our write may have been made and changed by somebody, or something, after it.
-    let outcome = Outcome::Unknown { why: why.clone() };
-    case.push(Change::StepEnded { incident, step, direction, outcome });
-    match direction {
-        Direction::Forward => give_up(case, Reason::Stale { why }),
-        Direction::Undo => case.end(Phase::Escalated, Reason::UndoFailed { why }),
+    match found {
+        Standing::Unknown => {
+            let deadline = case.incident.deadline.unwrap_or(case.at);
+            case.push(Change::InspectionDelayed { incident, until: case.after(RECONCILE_EVERY), deadline });
+            case.changes
+        }
+        Standing::Done => {
+            let detail = "found done when the state was read again".to_owned();
+            ended(case, &Outcome::Done { detail })
+        }
+        Standing::NotDone => not_done(case),
+        Standing::Other(why) => {
+            // Our write may have been made and changed by somebody, or something, after it.
+            let outcome = Outcome::Unknown { why: why.clone() };
+            case.push(Change::StepEnded { incident, step, direction, outcome });
+            match direction {
+                Direction::Forward => give_up(case, Reason::Stale { why }),
+                Direction::Undo => undo_failed(case, why),
+            }
+        }
     }
 }
 
@@ -197,11 +222,12 @@ fn not_done(mut case: Case<'_>) -> Vec<Change> {
     let tries = case.incident.steps.iter();
     let tries = tries.filter(|result| result.direction == direction && result.outcome == outcome).count();
     match direction {
-        Direction::Undo if tries >= UNDO_TRIES => case.end(Phase::Escalated, Reason::UndoFailed { why }),
+        Direction::Undo if tries >= UNDO_TRIES => undo_failed(case, why),
         Direction::Undo => {
             start_step(&mut case, step, Direction::Undo);
             case.changes
         }
+        Direction::Forward if case.incident.is_aborted() => take_back(case),
         Direction::Forward if step == 0 && tries < UNDO_TRIES => select::again(case),
         Direction::Forward => give_up(case, Reason::StepFailed { why }),
     }
@@ -221,6 +247,9 @@ pub(super) fn notified(mut case: Case<'_>, of: Option<usize>, outcome: &Outcome)
         Outcome::Done { .. } | Outcome::AlreadyDone => None,
         Outcome::Stale { why } | Outcome::Failed { why } | Outcome::Unknown { why } => Some(why.clone()),
     };
+    if case.incident.is_aborted() {
+        return take_back(case);
+    }
     let last = case.incident.plan.as_ref().is_none_or(|plan| step + 1 >= plan.steps.len() && !plan.writes());
     match failure {
         Some(why) if last => case.end(Phase::Escalated, Reason::NotificationFailed { why }),

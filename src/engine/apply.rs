@@ -4,35 +4,61 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::deadlines::{ENDED_KEPT, KEYS_KEPT, believed};
+use super::deadlines::{ENDED_KEPT, seconds};
+use super::hear;
 use super::history;
-use super::ledger::Attempts;
 use super::state::{LastEnd, State, acts, waits_for_others};
+use super::stops;
+use crate::model::action::Action;
 use crate::model::change::Change;
 use crate::model::facts::Population;
-use crate::model::incident::{Approval, Incident, IncidentId, Phase, StepResult, Timed};
+use crate::model::incident::{Approval, Ending, Incident, IncidentId, Phase, StepResult, Timed};
 use crate::model::plan::{Direction, Outcome};
 use crate::model::reason::Reason;
 
 /// Folds one change, decided on an event of the time `at`, into the state.
-#[expect(clippy::wildcard_enum_match_arm, reason = "most changes belong to the incident alone")]
 pub fn apply(state: &mut State, at: Timestamp, change: &Change) {
+    shared(state, at, change);
+    if stops::fold(state, at, change) {
+        wake_waiting(state);
+    }
+    let Some(id) = change.incident() else { return };
+    let mut released = false;
+    if let Some(case) = state.incidents.get_mut(id) {
+        let acted = acts(case);
+        fold(case, at, change);
+        released = acted && !acts(case);
+    }
+    hear::listen(state, at, change);
+    if let Change::Ended { incident, phase, .. } = change {
+        close(state, at, incident, *phase);
+    }
+    if released {
+        stops::released(state, id);
+        wake_waiting(state);
+    }
+    state.index(id);
+}
+
+/// What a change does to everything but the case it belongs to.
+#[expect(clippy::wildcard_enum_match_arm, reason = "most changes belong to the incident alone")]
+fn shared(state: &mut State, at: Timestamp, change: &Change) {
     match change {
         Change::Opened { incident, key, .. } => {
             if let Some(case) = opened_case(state, at, change) {
                 state.opened += 1;
                 state.open.insert(key.clone(), incident.clone());
+                state.falls_ill(&case.subject);
                 state.incidents.insert(incident.clone(), case);
             }
         }
         Change::JournalNamed { journal } => {
             state.journal.clone_from(journal);
             state.draining = false;
+            state.skew_s = 0;
         }
-        Change::AttemptsRefilled { key } => {
-            if let Some(attempts) = state.attempts.get_mut(key) {
-                attempts.spent = 0;
-            }
+        Change::AttemptsRefilled { .. } | Change::Charged { .. } | Change::StepEnded { .. } => {
+            budgets(state, change);
         }
         Change::RevisionInForce { .. }
         | Change::RevisionGood { .. }
@@ -45,37 +71,46 @@ pub fn apply(state: &mut State, at: Timestamp, change: &Change) {
                 state.open_incidents().filter(|case| case.phase == Phase::Planned && case.verdict.is_some());
             state.regate = held.map(|case| case.id.clone()).collect();
         }
-        Change::ClockJumped { .. } => state.clock_jumped = Some(at),
+        Change::ClockJumped { seconds } => {
+            state.clock_jumped = Some(at);
+            state.skew_s = state.skew_s.saturating_add(*seconds);
+        }
         Change::ClockSettled => {
             state.clock_jumped = None;
             wake_waiting(state);
         }
         Change::Draining => state.draining = true,
-        Change::Charged { charge, .. } => {
-            state.ledger.charge(charge);
-            state.attempts.entry(charge.key.clone()).or_default().spend();
+        Change::StepStarted { direction: Direction::Undo, .. } => state.restored_at = Some(at),
+        Change::Caused { cause, .. } => {
+            if let Some(parent) = state.incidents.get_mut(cause) {
+                parent.explains += 1;
+            }
         }
-        Change::StepEnded { .. } => unwritten(state, change),
         Change::Gated { incident, .. } | Change::InspectionStarted { incident, .. } => {
             state.regate.remove(incident);
         }
         _ => {}
     }
-    let Some(id) = change.incident() else { return };
-    let mut released = false;
-    if let Some(case) = state.incidents.get_mut(id) {
-        let acted = acts(case);
-        fold(case, at, change);
-        released = acted && !acts(case);
+}
+
+/// What acts cost: one is charged to its target and its owner, and given back after a healthy period.
+#[expect(clippy::wildcard_enum_match_arm, reason = "three changes touch the budgets")]
+fn budgets(state: &mut State, change: &Change) {
+    match change {
+        Change::AttemptsRefilled { key } => {
+            if let Some(attempts) = state.attempts.get_mut(key) {
+                attempts.spent = 0;
+            }
+        }
+        Change::Charged { charge, .. } => {
+            state.ledger.charge(charge);
+            state.attempts.entry(charge.key.budget()).or_default().spend();
+            if charge.key.member.is_some() {
+                state.attempts.entry(charge.key.clone()).or_default().spend();
+            }
+        }
+        _ => unwritten(state, change),
     }
-    listen(state, at, change);
-    if let Change::Ended { incident, phase, .. } = change {
-        close(state, at, incident, *phase);
-    }
-    if released {
-        wake_waiting(state);
-    }
-    state.index(id);
 }
 
 /// A first step that surely wrote nothing: its target has nothing to rest from.
@@ -89,43 +124,6 @@ fn unwritten(state: &mut State, change: &Change) {
     }
 }
 
-/// What changes the health of a key, whether its case is open or over. Only then is the key looked up: it is
-/// long, there may be many, and most changes say nothing about health.
-#[expect(clippy::wildcard_enum_match_arm, reason = "most changes say nothing about health")]
-fn listen(state: &mut State, at: Timestamp, change: &Change) {
-    let key = match change {
-        // Their case may be forgotten by now.
-        Change::Ignored { key, .. } | Change::SourceResolved { key, .. } | Change::Opened { key, .. } => key,
-        Change::Attached { incident, .. }
-        | Change::Ended { incident, reason: Reason::Recovered { .. }, .. } => {
-            match state.incidents.get(incident) {
-                Some(case) => &case.key,
-                None => return,
-            }
-        }
-        _ => return,
-    };
-    // Looked up first, because it is nearly always known, and would have to be copied.
-    if !state.attempts.contains_key(key) {
-        state.attempts.insert(key.clone(), Attempts::default());
-    }
-    let Some(attempts) = state.attempts.get_mut(key) else { return };
-    match change {
-        Change::Opened { signal, .. } => {
-            attempts.ill(at, &signal.source);
-            attempts.told(believed(at, signal.at));
-        }
-        Change::Attached { source, began, .. } => {
-            attempts.ill(at, source);
-            attempts.told(believed(at, *began));
-        }
-        Change::Ignored { source, .. } => attempts.ill(at, source),
-        Change::SourceResolved { source, .. } => attempts.resolved(at, source),
-        Change::Ended { .. } => attempts.recovered(at),
-        _ => {}
-    }
-}
-
 fn wake_waiting(state: &mut State) {
     let waiting: BTreeSet<IncidentId> =
         state.open_incidents().filter(|case| waits_for_others(case)).map(|case| case.id.clone()).collect();
@@ -133,26 +131,15 @@ fn wake_waiting(state: &mut State) {
 }
 
 fn close(state: &mut State, at: Timestamp, id: &IncidentId, phase: Phase) {
-    let Some(key) = state.incidents.get(id).map(|case| case.key.clone()) else { return };
-    state.open.remove(&key);
+    let case = state.incidents.get(id).map(|case| (case.key.clone(), case.subject.clone()));
+    let Some((key, subject)) = case else { return };
+    if state.open.remove(&key).is_some() {
+        state.is_over(&subject);
+    }
     state.regate.remove(id);
     state.ended.insert(key, LastEnd { incident: id.clone(), phase, at });
-    forget(state, at);
+    hear::forget(state, at);
     state.keep_newest(id, ENDED_KEPT);
-}
-
-/// Forgets keys whose last case ended long ago. How a case ended is remembered longer than the case itself,
-/// or its sender's next repeat would open it again; looked through only when their number has doubled, so
-/// that a storm costs no more than its size.
-fn forget(state: &mut State, at: Timestamp) {
-    if state.ended.len() < 2 * state.ended_kept.max(ENDED_KEPT) {
-        return;
-    }
-    let oldest = at.saturating_sub(KEYS_KEPT).unwrap_or(Timestamp::MIN);
-    state.ended.retain(|_, end| end.at > oldest);
-    let (open, ended) = (&state.open, &state.ended);
-    state.attempts.retain(|key, known| known.spent > 0 || open.contains_key(key) || ended.contains_key(key));
-    state.ended_kept = state.ended.len();
 }
 
 /// The case as it is when it opens; `None` for any other change.
@@ -205,6 +192,8 @@ pub(super) fn opened_case(state: &State, at: Timestamp, change: &Change) -> Opti
         cause: None,
         explains: 0,
         expires_at: None,
+        after: None,
+        others: BTreeSet::new(),
     })
 }
 
@@ -216,8 +205,9 @@ pub(super) fn opened_case(state: &State, at: Timestamp, change: &Change) -> Opti
 )]
 pub(super) fn fold(case: &mut Incident, at: Timestamp, change: &Change) {
     match change {
-        Change::Attached { source, severity, value, .. } => {
+        Change::Attached { source, severity, value, symptom, .. } => {
             case.signals += 1;
+            case.others.extend(symptom.clone());
             case.severity = case.severity.max(*severity);
             case.value = value.or(case.value);
             if !case.firing.contains(source) {
@@ -299,6 +289,7 @@ pub(super) fn fold(case: &mut Incident, at: Timestamp, change: &Change) {
             if matches!(outcome, Outcome::Stale { .. }) {
                 case.stale += 1;
             }
+            expire(case, at, *step, *direction, outcome);
         }
         Change::Reconciling { .. } => case.reconciling = true,
         Change::SoakStarted { until, .. } => {
@@ -320,6 +311,28 @@ pub(super) fn fold(case: &mut Incident, at: Timestamp, change: &Change) {
             case.good_since = *good_since;
         }
         Change::Noted { reason, .. } => case.reasons.push(Timed { at, reason: reason.clone() }),
+        Change::Held { until, phase, reason, .. } => {
+            if case.after.is_none() {
+                case.reasons.push(Timed { at, reason: reason.clone() });
+                case.after = Some(Ending { phase: *phase, reason: reason.clone() });
+            }
+            enter(case, at, Phase::Holding);
+            case.notified.clear();
+            case.deadline = Some(*until);
+            case.probe_at = None;
+        }
+        Change::RestoreDelayed { until, .. } => case.deadline = Some(*until),
+        Change::Caused { cause, deadline, .. } => {
+            enter(case, at, Phase::Open);
+            case.cause = Some(cause.clone());
+            case.deadline = Some(*deadline);
+            case.inspect_at = None;
+            case.plan = None;
+            case.approval = None;
+            case.rehearsal = None;
+            case.verdict = None;
+            case.checks.clear();
+        }
         Change::Ended { phase, reason, .. } => {
             enter(case, at, *phase);
             case.notified.clear();
@@ -331,6 +344,20 @@ pub(super) fn fold(case: &mut Incident, at: Timestamp, change: &Change) {
         }
         Change::NotificationEnded { outcome, .. } => case.notified.push(outcome.clone()),
         _ => {}
+    }
+}
+
+/// An act that must not last begins to expire when it may have been written, and no longer does once it was
+/// taken back.
+fn expire(case: &mut Incident, at: Timestamp, step: usize, direction: Direction, outcome: &Outcome) {
+    let action = case.plan.as_ref().and_then(|plan| plan.steps.get(step));
+    let Some(expires_s) = action.and_then(Action::expires_s) else { return };
+    let ours = matches!(outcome, Outcome::Done { .. });
+    let over = ours || *outcome == Outcome::AlreadyDone;
+    match direction {
+        Direction::Forward if ours => case.expires_at = at.saturating_add(seconds(expires_s)).ok(),
+        Direction::Undo if over => case.expires_at = None,
+        Direction::Forward | Direction::Undo => {}
     }
 }
 

@@ -49,8 +49,20 @@ impl<'a> Case<'a> {
         self.push(Change::Noted { incident, reason });
     }
 
-    /// Ends the case.
+    /// Ends the case; one whose act is still to expire only when that was taken back.
     pub(super) fn end(mut self, phase: Phase, reason: Reason) -> Vec<Change> {
+        let incident = self.id();
+        if let Some(until) = self.incident.expires_at.filter(|_| phase != Phase::Gone) {
+            let until = until.max(self.at);
+            self.push(Change::Held { incident, until, phase, reason });
+            return self.changes;
+        }
+        self.push(Change::Ended { incident, phase, reason });
+        self.changes
+    }
+
+    /// Ends the case now, whatever is still to expire.
+    pub(super) fn over(mut self, phase: Phase, reason: Reason) -> Vec<Change> {
         let incident = self.id();
         self.push(Change::Ended { incident, phase, reason });
         self.changes

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::apply::opened_case;
 use super::case::Case;
+use super::cause;
 use super::deadlines::{INSPECTING, SETTLE, believed};
 use super::select;
 use super::state::State;
@@ -41,13 +42,16 @@ pub(super) fn signal(state: &State, rules: &Rules, at: Timestamp, signal: &Signa
 fn firing(state: &State, rules: &Rules, at: Timestamp, signal: &Signal) -> Vec<Change> {
     let key = key(signal);
     if let Some(open) = state.open_for(&key) {
-        return vec![Change::Attached {
+        let mut changes = vec![Change::Attached {
             incident: open.id.clone(),
             source: signal.source.clone(),
             severity: signal.severity,
             value: signal.value,
             began: signal.at,
+            symptom: (open.symptom != signal.symptom).then(|| signal.symptom.clone()),
         }];
+        changes.extend(cause::explains(state, rules, at, signal, &open.id));
+        return changes;
     }
     if let Some(incident) = belongs_to_ended(state, &key, at, signal) {
         return vec![Change::Ignored { incident, key, source: signal.source.clone() }];
@@ -64,11 +68,19 @@ fn firing(state: &State, rules: &Rules, at: Timestamp, signal: &Signal) -> Vec<C
     let Some(incident) = opened_case(state, at, &opened) else { return Vec::new() };
     let mut case = Case { state, rules, at, incident, changes: vec![opened] };
     passed.into_iter().for_each(|passed| case.push(passed));
-    if case.incident.candidates.is_empty() {
-        return case.end(Phase::Escalated, Reason::NoPlaybook);
+    if let Some(down) = cause::of(&case) {
+        cause::attach(&mut case, down);
+        return case.changes;
     }
-    select::inspect(&mut case);
-    case.changes
+    let explained = cause::explains(state, rules, at, signal, &id);
+    let mut changes = if case.incident.candidates.is_empty() {
+        case.end(Phase::Escalated, Reason::NoPlaybook)
+    } else {
+        select::inspect(&mut case);
+        case.changes
+    };
+    changes.extend(explained);
+    changes
 }
 
 /// A sender that repeats itself does not make a new case: what began before the end of the last case of
@@ -124,7 +136,23 @@ fn fired(state: &State, signal: &Signal) -> Option<(IncidentKey, IncidentId)> {
         let ended = || state.ended.get(&own).map(|end| &end.incident);
         return state.open.get(&own).or_else(ended).map(|id| (own.clone(), id.clone()));
     }
+    if let Some(found) = as_member(state, signal) {
+        return Some(found);
+    }
     // An alert speaks for itself alone, also when its labels lead elsewhere by now: a route came or went.
     let open = || state.open.iter().find(|(key, _)| said(key)).map(|(key, id)| (key.clone(), id.clone()));
     signal.alert.is_some().then(open).flatten()
+}
+
+/// A pod that went takes the knowledge of its owner with it: its case is found by its own name.
+fn as_member(state: &State, signal: &Signal) -> Option<(IncidentKey, IncidentId)> {
+    let subject = &signal.subject;
+    let (key, _) = state.attempts.iter().find(|(key, known)| {
+        key.member.as_deref() == Some(subject.name.as_str())
+            && key.owner.namespace == subject.namespace
+            && key.family == signal.symptom.family()
+            && known.firing.contains(&signal.source)
+    })?;
+    let ended = || state.ended.get(key).map(|end| &end.incident);
+    state.open.get(key).or_else(ended).map(|id| (key.clone(), id.clone()))
 }

@@ -25,6 +25,12 @@ pub(super) const REHEARSE_AGAIN: SignedDuration = SignedDuration::from_secs(30);
 pub(super) const REHEARSE_TRIES: usize = 20;
 /// How long an unanswered probe may take beyond its time.
 pub(super) const PROBE_GRACE: SignedDuration = SignedDuration::from_secs(60);
+/// How long a case waits for what explains it: a control plane that stays down for a day is surely with
+/// people, and its proxies with it.
+pub(super) const EXPLAINED: SignedDuration = SignedDuration::from_secs(86_400);
+/// Between two acts that are taken back because they expire: each is a change of load that clients notice,
+/// and twenty at once would be one that nobody could tell apart.
+pub(super) const RESTORE_PACE: SignedDuration = SignedDuration::from_secs(5);
 /// After a recovery, alerts that began before it may repeat this long until they notice; Prometheus'
 /// `for` plus Alertmanager's `group_interval` and `repeat` rarely exceed it.
 pub(super) const SETTLE: SignedDuration = SignedDuration::from_secs(1_800);

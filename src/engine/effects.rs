@@ -50,9 +50,15 @@ pub fn effects(state: &State, change: &Change) -> Vec<Effect> {
                 }]
             })
         }
+        Change::Held { incident, .. } => known(incident).map(tell).into_iter().collect(),
         Change::ApprovalAsked { incident, .. } => known(incident).map(tell).into_iter().collect(),
         Change::Ended { incident, .. } => {
             known(incident).filter(|case| newsworthy(case)).map(tell).into_iter().collect()
+        }
+        Change::StormBegan { incident, storm } => news(state, incident, explain::storm_began(storm)),
+        Change::StormEnded { incident, domain } => news(state, incident, explain::storm_ended(domain)),
+        Change::BreakerTripped { incident, again: false, .. } => {
+            explain::breaker(change).map_or_else(Vec::new, |sentence| news(state, incident, sentence))
         }
         Change::Noted { incident, reason: Reason::Restarted } => {
             known(incident).filter(|case| owes_news(case)).map(tell).into_iter().collect()
@@ -86,21 +92,26 @@ fn newsworthy(case: &Incident) -> bool {
     match case.phase {
         // The plan itself was to tell people: they know.
         Phase::Escalated => !told,
-        Phase::AwaitingApproval | Phase::Expired => true,
+        Phase::AwaitingApproval | Phase::Expired | Phase::Holding => true,
         Phase::Resolved | Phase::Suppressed | Phase::Gone => !case.steps.is_empty(),
         Phase::Open
         | Phase::Inspecting
         | Phase::Planned
         | Phase::Executing
         | Phase::Soaking
-        | Phase::Probing
-        | Phase::Holding => false,
+        | Phase::Probing => false,
     }
 }
 
 /// Whether there are news that no notification has delivered yet.
 pub(super) fn owes_news(case: &Incident) -> bool {
     newsworthy(case) && !case.notified.iter().any(|outcome| matches!(outcome, Outcome::Done { .. }))
+}
+
+/// News that are about more than the case on which people hear of them.
+fn news(state: &State, incident: &IncidentId, sentence: String) -> Vec<Effect> {
+    let case = state.incidents.get(incident).cloned().map(Box::new);
+    case.map(|incident| Effect::Notify { sentence, incident, step: None }).into_iter().collect()
 }
 
 fn tell(case: &Incident) -> Effect {

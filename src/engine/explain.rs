@@ -1,8 +1,10 @@
 //! Explain: why we did, and why we did not, in sentences.
 
-use crate::model::facts::ManagedBy;
+use crate::model::change::Change;
+use crate::model::facts::{Facts, LastGoodFacts, ManagedBy};
 use crate::model::incident::{Incident, Phase};
 use crate::model::plan::{Direction, Outcome};
+use crate::model::storm::{Domain, Storm};
 use crate::model::verdict::Verdict;
 
 /// The case in one sentence, as notifications carry it.
@@ -18,10 +20,40 @@ pub fn sentence(case: &Incident) -> String {
         (Phase::Resolved, Some(plan)) if !case.steps.is_empty() => {
             format!("{}: {what}: {why} after we did: {plan}", case.id)
         }
+        (Phase::Holding, Some(plan)) => {
+            let until = case.expires_at.map(|until| format!(", until {until}")).unwrap_or_default();
+            format!("{}: {what}: {why}; in force: {plan}{until}", case.id)
+        }
         (Phase::Expired, Some(plan)) => format!("{}: {what}: {why}; the plan was to {plan}", case.id),
         (phase, _) if why.is_empty() => format!("{}: {what}: {phase}", case.id),
         (phase, _) => format!("{}: {what}: {phase}: {why}", case.id),
     }
+}
+
+/// What people are told when a storm begins.
+#[must_use]
+pub fn storm_began(storm: &Storm) -> String {
+    let Storm { domain, ill, of, bound, incident, .. } = storm;
+    format!(
+        "storm: {ill} of {of} {domain} are ill at once ({bound} are the bound), noticed on {incident}: \
+         new acts there are held; please look for a common reason"
+    )
+}
+
+/// What people are told when a storm is over.
+#[must_use]
+pub fn storm_ended(domain: &Domain) -> String {
+    format!("the storm of {domain} is over: acts may start again")
+}
+
+/// What people are told when a breaker opens; `None` for any other change.
+#[must_use]
+pub fn breaker(change: &Change) -> Option<String> {
+    let Change::BreakerTripped { policy, playbook, failures, until, .. } = change else { return None };
+    Some(format!(
+        "{failures} acts of playbook {playbook} failed or did not help: the breaker of policy {policy} holds \
+         new ones until {until}, then one may try"
+    ))
 }
 
 /// The whole case for people, one thought a line: what was heard, what was found, who was asked, what
@@ -37,6 +69,12 @@ pub fn lines(case: &Incident) -> Vec<String> {
         case.severity,
         case.opened_at
     ));
+    if let Some(cause) = &case.cause {
+        lines.push(format!("explained  by {cause}: nothing is done while that lasts"));
+    }
+    if case.explains > 0 {
+        lines.push(format!("explains   {} other incidents, which wait for this one", case.explains));
+    }
     facts(case, &mut lines);
     for passed in &case.passed_over {
         lines.push(format!("not used   {}: {}", passed.playbook, passed.reason));
@@ -62,6 +100,9 @@ pub fn lines(case: &Incident) -> Vec<String> {
         let figure = figure.unwrap_or_else(|| probe.why.clone());
         lines.push(format!("measured   {}: {} ({figure})", probe.indicator, probe.level));
     }
+    if let Some(until) = case.expires_at {
+        lines.push(format!("expires    what was done is taken back at {until}"));
+    }
     lines.extend(case.reasons.iter().map(|timed| format!("{}  {}", timed.at, timed.reason)));
     lines.push(format!("now        {} since {}", case.phase, case.phase_since));
     lines
@@ -79,27 +120,76 @@ fn outcome(outcome: &Outcome) -> String {
 
 fn facts(case: &Incident, lines: &mut Vec<String>) {
     let Some(findings) = &case.findings else { return };
-    if let Some(route) = &findings.facts.route {
-        lines.push(format!(
-            "found      revision {} by {:?}, {} s old, owned by {}",
-            route.spec_hash.short(),
-            route.changed_by,
-            route.changed_s,
-            if route.managed_by == ManagedBy::None { "no tool" } else { route.managed_by.as_str() }
-        ));
-        let good = route.last_good.as_ref().map_or_else(
-            || "no other revision is known to be good".to_owned(),
-            |good| format!("last good revision {}, proven {} s ago", good.spec_hash.short(), good.age_s),
-        );
-        lines.push(format!("found      {good}"));
-    }
-    if let Some(traffic) = &findings.facts.traffic {
-        lines.push(format!(
-            "found      {:.0} requests in {} s, error rate {:.4}",
-            traffic.requests, traffic.window_s, traffic.error_rate
-        ));
-    }
+    lines.extend(found(&findings.facts).into_iter().map(|line| format!("found      {line}")));
     lines.extend(findings.missing.iter().map(|(fact, why)| format!("not found  {fact}: {why}")));
+}
+
+/// What an inspection found, the most telling first.
+#[must_use]
+pub fn found(facts: &Facts) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(route) = &facts.route {
+        let (hash, ago) = (route.spec_hash.short(), route.changed_s);
+        lines.push(format!(
+            "revision {hash} was written by {:?} {ago} s ago, {}",
+            route.changed_by,
+            owned(route.managed_by)
+        ));
+        lines.push(good(route.last_good.as_ref()));
+    }
+    if let Some(proxy) = &facts.proxy {
+        let answers = if proxy.answering { "answers" } else { "does not answer" };
+        let restarts = proxy.restarts;
+        lines.push(
+            format!("{} {answers}, {:?}, {restarts} restarts so far", proxy.container, proxy.sync)
+                .to_lowercase(),
+        );
+    }
+    if let Some(pod) = &facts.pod {
+        let ready = if pod.ready { "ready" } else { "not ready" };
+        let (kind, name) = (&pod.owner.kind, &pod.owner.name);
+        lines.push(format!("the pod is {ready}, {} s old, of {kind} {name}", pod.age_s));
+    }
+    if let Some(found) = &facts.control_plane {
+        let (ready, of) = (found.ready_replicas, found.replicas);
+        lines.push(format!("{ready} of {of} replicas of {}/{} are ready", found.namespace, found.name));
+    }
+    if let Some(budget) = &facts.budget {
+        lines.push(format!("budget {} allows {} disruptions", budget.name, budget.disruptions_allowed));
+    }
+    if let Some(rule) = &facts.destination_rule {
+        let (namespace, name, owned) = (&rule.namespace, &rule.name, owned(rule.managed_by));
+        lines.push(format!(
+            "rule {namespace}/{name} is in force, revision {}, {owned}",
+            rule.spec_hash.short()
+        ));
+    }
+    if let Some(found) = &facts.certificate {
+        let (left, revision) = (found.not_after_s, found.revision);
+        lines.push(format!("the certificate ends in {left} s, revision {revision}"));
+    }
+    if let Some(traffic) = &facts.traffic {
+        let mut line = format!(
+            "{:.0} requests in {} s, error rate {:.4}",
+            traffic.requests, traffic.window_s, traffic.error_rate
+        );
+        if let (Some(concurrency), Some(clients)) = (traffic.concurrency, traffic.clients) {
+            line.push_str(&format!(", {concurrency:.1} under way from {clients} clients"));
+        }
+        lines.push(line);
+    }
+    lines
+}
+
+fn owned(by: ManagedBy) -> String {
+    format!("owned by {}", if by == ManagedBy::None { "no tool" } else { by.as_str() })
+}
+
+fn good(good: Option<&LastGoodFacts>) -> String {
+    good.map_or_else(
+        || "no other revision is known to be good".to_owned(),
+        |good| format!("last good revision {}, proven {} s ago", good.spec_hash.short(), good.age_s),
+    )
 }
 
 fn verdict(case: &Incident, lines: &mut Vec<String>) {

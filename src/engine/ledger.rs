@@ -1,6 +1,7 @@
 //! The ledger: what we did, counted for limits, cooldowns and attempts. It is folded from the journal, so
 //! it survives restarts.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
@@ -77,16 +78,22 @@ fn counts_with(per: Per, old: &Charge, next: &Charge) -> bool {
     }
 }
 
+/// A source, told apart by the member that it speaks of. Names of objects hold no blank.
+fn said_of<'s>(source: &'s str, member: &str) -> Cow<'s, str> {
+    if member.is_empty() { Cow::Borrowed(source) } else { Cow::Owned(format!("{source} {member}")) }
+}
+
 impl Attempts {
     /// A signal told of a wrongness that began then.
     pub(super) fn told(&mut self, began: Timestamp) {
         self.began = self.began.max(Some(began));
     }
 
-    /// A firing signal was heard.
-    pub(super) fn ill(&mut self, at: Timestamp, source: &str) {
-        if !self.firing.contains(source) {
-            self.firing.insert(source.to_owned());
+    /// A firing signal was heard, of a member of the key or, where that is empty, of the key itself.
+    pub(super) fn ill(&mut self, at: Timestamp, source: &str, member: &str) {
+        let source = said_of(source, member);
+        if !self.firing.contains(source.as_ref()) {
+            self.firing.insert(source.into_owned());
         }
         if let Some(since) = self.well_since.take() {
             let quiet = at.duration_since(since).as_secs();
@@ -95,16 +102,24 @@ impl Attempts {
     }
 
     /// A source said that it is over.
-    pub(super) fn resolved(&mut self, at: Timestamp, source: &str) {
-        if self.firing.remove(source) && self.firing.is_empty() {
+    pub(super) fn resolved(&mut self, at: Timestamp, source: &str, member: &str) {
+        if self.firing.remove(said_of(source, member).as_ref()) && self.firing.is_empty() {
             self.well_since.get_or_insert(at);
         }
     }
 
-    /// The recovery was measured, which counts more than what any source said before.
-    pub(super) fn recovered(&mut self, at: Timestamp) {
-        self.firing.clear();
-        self.well_since.get_or_insert(at);
+    /// The recovery was measured, which counts more than what any source said before. The owner is well
+    /// once all its members are.
+    pub(super) fn recovered(&mut self, at: Timestamp, member: &str) {
+        if member.is_empty() {
+            self.firing.clear();
+        } else {
+            let of = said_of("", member);
+            self.firing.retain(|source| !source.ends_with(of.as_ref()));
+        }
+        if self.firing.is_empty() {
+            self.well_since.get_or_insert(at);
+        }
     }
 
     /// An act was made.

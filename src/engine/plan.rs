@@ -13,7 +13,7 @@ use crate::model::incident::{PassedOver, Phase};
 use crate::model::indicator::Level;
 use crate::model::plan::{Plan, Rehearsal};
 use crate::model::reason::Reason;
-use crate::rules::{Answer, Playbook};
+use crate::rules::{Answer, Need, Playbook};
 
 /// An inspection answered. A late answer (another number, another phase) changes nothing.
 pub(super) fn inspected(mut case: Case<'_>, inspection: u32, findings: &Findings) -> Vec<Change> {
@@ -24,7 +24,12 @@ pub(super) fn inspected(mut case: Case<'_>, inspection: u32, findings: &Findings
     }
     let incident = case.id();
     case.push(Change::Found { incident, findings: Box::new(findings.clone()) });
-    if findings.gone {
+    // Whether a pod was evicted, or a rule changed, can be told without the subject.
+    let readable = matches!(
+        case.running(),
+        Some(Action::EvictPod { .. } | Action::ShedLoad { .. } | Action::Restore { .. })
+    );
+    if findings.gone && !(reconciling && readable) {
         return case.end(Phase::Gone, Reason::SubjectGone);
     }
     if reconciling {
@@ -51,6 +56,8 @@ fn hopes(case: &Case<'_>, findings: &Findings) -> bool {
         Reason::FactUnknown { fact: what, .. } | Reason::IndicatorUnreadable { indicator: what, .. } => {
             !findings.hopeless.contains(what)
         }
+        // Somebody will say soon that it is down, and then the case is explained by it.
+        Reason::ControlPlaneDown { .. } => true,
         _ => false,
     };
     case.incident.unreadable < READ_TRIES
@@ -84,7 +91,10 @@ fn choose(case: &mut Case<'_>, findings: &Findings) -> Result<Plan, Reason> {
 
 /// What one playbook proposes, after the engine's own refusals.
 fn propose(case: &Case<'_>, playbook: &Playbook, findings: &Findings) -> Result<Plan, Reason> {
-    if let Some(need) = playbook.unknown(&findings.facts) {
+    // Also what a playbook can do without: that there is none is an answer, that nobody could look is not.
+    let unreadable = |need: &&Need| findings.missing.contains_key(&need.fact);
+    let unknown = playbook.needs.iter().find(unreadable).or_else(|| playbook.unknown(&findings.facts));
+    if let Some(need) = unknown {
         let why = findings.missing.get(&need.fact).cloned();
         let why = why.unwrap_or_else(|| "the inspection did not answer it".to_owned());
         return Err(Reason::FactUnknown { fact: need.fact.clone(), why });
@@ -95,17 +105,18 @@ fn propose(case: &Case<'_>, playbook: &Playbook, findings: &Findings) -> Result<
         Answer::Failed(text) => return Err(Reason::ScriptFailed { text }),
     };
     let plan = Plan { playbook: playbook.name.clone(), steps, recover: playbook.recover.clone() };
-    valid(case, &plan)?;
+    valid(&plan)?;
     if plan.writes() {
         readable(&plan, findings)?;
     }
     for step in &plan.steps {
-        refusals::check(step, &case.incident.subject, &findings.facts)?;
+        let asked = |fact: &str| playbook.needs.iter().any(|need| need.fact == fact);
+        refusals::check(step, &case.incident, &findings.facts, &asked)?;
     }
     Ok(plan)
 }
 
-fn valid(case: &Case<'_>, plan: &Plan) -> Result<(), Reason> {
+fn valid(plan: &Plan) -> Result<(), Reason> {
     let invalid = |text: &str| Err(Reason::InvalidPlan { text: text.to_owned() });
     if plan.steps.is_empty() {
         return invalid("it has no step");
@@ -114,9 +125,6 @@ fn valid(case: &Case<'_>, plan: &Plan) -> Result<(), Reason> {
         return invalid("it writes, but names no indicator to verify with");
     }
     let targets: Vec<_> = plan.steps.iter().filter_map(Action::target).collect();
-    if targets.iter().any(|target| **target != case.incident.subject) {
-        return invalid("it targets something else than the incident's subject");
-    }
     if targets.len() > 1 {
         return invalid("it writes to the same object twice");
     }

@@ -1,81 +1,88 @@
 //! What no playbook can talk us into. These checks stand in Rust, beside those that scripts make in words.
 
-use crate::model::action::Action;
-use crate::model::digest::Digest;
-use crate::model::facts::{Facts, LastGoodFacts, ManagedBy, RouteFacts};
-use crate::model::reason::Reason;
-use crate::model::subject::Subject;
+mod pod;
+mod route;
+mod shed;
 
-/// Refuses a step that the facts do not bear.
+use crate::model::action::Action;
+use crate::model::facts::{CertificateFacts, Facts};
+use crate::model::incident::Incident;
+use crate::model::reason::Reason;
+
+/// Above this share of its life, in percent, nobody has to hurry a certificate: cert-manager renews at a
+/// third by itself.
+const DUE_PERCENT: i64 = 34;
+
+/// Refuses a step that the facts do not bear. `asked` tells which facts the playbook asks for: a check whose
+/// fact was never read would pass for nothing.
 ///
 /// # Errors
 /// The first reason that speaks against it.
-pub(super) fn check(step: &Action, subject: &Subject, facts: &Facts) -> Result<(), Reason> {
-    match step {
-        Action::Notify { .. } => Ok(()),
-        Action::RestartSidecar { .. }
-        | Action::EvictPod { .. }
-        | Action::RolloutRestart { .. }
-        | Action::ShedLoad { .. }
-        | Action::RotateCertificate { .. }
-        | Action::Restore { .. } => Err(Reason::InvalidPlan { text: "this act is not wired yet".to_owned() }),
-        Action::RollbackRoute { target, uid, from, to } => {
-            let Some(route) = &facts.route else {
-                let why = "a rollback needs it".to_owned();
-                return Err(Reason::FactUnknown { fact: "route".to_owned(), why });
-            };
-            let names_facts = target == subject
-                && target.namespace == route.namespace
-                && target.name == route.name
-                && *uid == route.uid
-                && *from == route.spec_hash;
-            if !names_facts {
-                let text = "it names another object or revision than the facts".to_owned();
-                return Err(Reason::InvalidPlan { text });
-            }
-            rollback(route, to)
-        }
-    }
-}
-
-fn rollback(route: &RouteFacts, to: &Digest) -> Result<(), Reason> {
-    if route.managed_by != ManagedBy::None {
-        return Err(Reason::Managed { by: route.managed_by.as_str().to_owned() });
-    }
-    if route.delegate {
-        return Err(Reason::Delegates);
-    }
-    if route.wildcard {
-        return Err(Reason::WildcardHost);
-    }
-    if let Some(by) = route.shadowed_by.first() {
-        return Err(Reason::NotInForce { by: by.clone() });
-    }
-    if route.current_good {
-        return Err(Reason::CurrentIsGood);
-    }
-    let Some(good) = route.last_good.as_ref().filter(|good| good.spec_hash == *to) else {
-        return Err(Reason::NoGoodRevision);
+pub(super) fn check(
+    step: &Action,
+    incident: &Incident,
+    facts: &Facts,
+    asked: &dyn Fn(&str) -> bool,
+) -> Result<(), Reason> {
+    let needed: &[&str] = match step {
+        Action::Notify { .. } => &[],
+        Action::RollbackRoute { target, .. } if target.kind == "DestinationRule" => &["destination_rule"],
+        Action::RollbackRoute { .. } => &["route"],
+        Action::RestartSidecar { .. } => &["pod", "proxy", "control_plane", "budget"],
+        Action::EvictPod { .. } => &["pod", "control_plane", "budget"],
+        Action::RolloutRestart { .. } => &["workload", "control_plane"],
+        Action::ShedLoad { .. } => &["destination_rule", "traffic"],
+        Action::RotateCertificate { .. } => &["certificate"],
+        Action::Restore { .. } => return invalid("a restore is never planned"),
     };
-    destinations(good)
+    if let Some(fact) = needed.iter().find(|fact| !asked(fact)) {
+        return invalid(&format!("{} must know {fact}: add it to needs in about()", step.name()));
+    }
+    match step {
+        Action::Notify { .. } | Action::Restore { .. } => Ok(()),
+        Action::RollbackRoute { target, uid, from, to } => {
+            route::check(target, (uid, from, to), &incident.subject, facts)
+        }
+        Action::RestartSidecar { .. } => pod::restart(step, incident, facts),
+        Action::EvictPod { target, uid } => pod::evict((target, uid), incident, facts),
+        Action::RolloutRestart { target, uid, generation } => {
+            pod::rollout((target, uid, *generation), incident, facts)
+        }
+        Action::ShedLoad { .. } => shed::check(step, &incident.subject, facts),
+        Action::RotateCertificate { target, uid, revision } => {
+            let found = need(facts.certificate.as_ref(), "certificate")?;
+            let same = target.namespace == found.namespace && target.name == found.name;
+            named(same && *uid == found.uid && *revision == found.revision)?;
+            certificate(found)
+        }
+    }
 }
 
-/// Every destination with weight is defined and has at least half of the ready endpoints it had when
-/// proven, and at least one.
-fn destinations(good: &LastGoodFacts) -> Result<(), Reason> {
-    if good.destinations.is_empty() {
-        return Err(Reason::InvalidPlan { text: "the good revision leads nowhere".to_owned() });
+fn certificate(found: &CertificateFacts) -> Result<(), Reason> {
+    if found.issuing {
+        return Err(Reason::AlreadyIssuing);
     }
-    for destination in good.destinations.iter().filter(|destination| destination.weight > 0) {
-        let host = destination.host.clone();
-        let subset = destination.subset.clone().unwrap_or_default();
-        if !destination.defined {
-            return Err(Reason::UndefinedSubset { host, subset });
-        }
-        let needed = destination.ready_when_proven.unwrap_or(0).div_ceil(2).max(1);
-        if destination.ready < needed {
-            return Err(Reason::TooFewEndpoints { host, subset, ready: destination.ready, needed });
-        }
+    if !found.issuer_ready {
+        return Err(Reason::IssuerNotReady);
+    }
+    let left = 100 * found.not_after_s.max(0) / found.life_s.max(1);
+    if left > DUE_PERCENT && found.renewal_s > 0 {
+        return Err(Reason::NotDue { left_percent: u32::try_from(left).unwrap_or(100) });
     }
     Ok(())
+}
+
+/// A fact that the act cannot do without.
+fn need<'f, T>(fact: Option<&'f T>, name: &str) -> Result<&'f T, Reason> {
+    let why = || "the act needs it, and there is none".to_owned();
+    fact.ok_or_else(|| Reason::FactUnknown { fact: name.to_owned(), why: why() })
+}
+
+/// A script names what the facts name, or the plan is not one.
+fn named(same: bool) -> Result<(), Reason> {
+    if same { Ok(()) } else { invalid("it names another object or revision than the facts") }
+}
+
+fn invalid(text: &str) -> Result<(), Reason> {
+    Err(Reason::InvalidPlan { text: text.to_owned() })
 }

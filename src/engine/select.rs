@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::case::Case;
 use super::deadlines::INSPECTING;
 use super::history::good_revisions;
+use super::standing;
 use crate::model::change::Change;
 use crate::model::incident::{IncidentId, PassedOver, Phase};
 use crate::model::reason::Reason;
@@ -50,6 +51,12 @@ pub(super) fn inspect(case: &mut Case<'_>) {
         let Some(playbook) = case.rules.playbooks.get(name) else { continue };
         needs.extend(playbook.needs.iter().map(|need| need.fact.clone()));
         indicators.extend(playbook.recover.iter().map(|recover| recover.indicator.clone()));
+    }
+    // What was begun is read back whatever the playbooks of today ask for.
+    if case.incident.reconciling
+        && let Some(running) = case.running()
+    {
+        needs.extend(standing::facts(&running).iter().map(|fact| (*fact).to_owned()));
     }
     let (uid, good) = good_revisions(case.state, &case.incident.subject);
     let change = Change::InspectionStarted {

@@ -8,10 +8,13 @@ use serde::{Deserialize, Serialize};
 use super::history::RouteHistory;
 use super::ledger::{Attempts, Ledger};
 use super::pairs;
+use super::stops;
 use crate::model::digest::Digest;
 use crate::model::incident::{Incident, IncidentId, IncidentKey, Phase};
+use crate::model::pause::Pause;
 use crate::model::reason::Reason;
 use crate::model::signal::Signal;
+use crate::model::storm::{Breaker, Domain, Storm};
 use crate::model::subject::Subject;
 use crate::model::verdict::Verdict;
 
@@ -48,8 +51,29 @@ pub struct State {
     pub(super) clock_jumped: Option<Timestamp>,
     /// Nothing new is started.
     pub draining: bool,
+    /// Control planes that are down: what depends on them is explained by it.
+    #[serde(default, with = "pairs")]
+    pub(super) down: BTreeMap<Subject, Down>,
+    /// When something was taken back last, for their pace.
+    #[serde(default)]
+    pub(super) restored_at: Option<Timestamp>,
     /// Held plans to be gated again at once, because what held them may be over.
     pub(super) regate: BTreeSet<IncidentId>,
+    /// What operators hold.
+    #[serde(default)]
+    pub pauses: Vec<Pause>,
+    /// Storms, and those that have hardly calmed.
+    #[serde(default)]
+    pub storms: Vec<Storm>,
+    /// Breakers that count failures, or are open.
+    #[serde(default)]
+    pub breakers: Vec<Breaker>,
+    /// Seconds by which the wall clock was set forward since the start of the run: windows are about it.
+    #[serde(default)]
+    pub(super) skew_s: i64,
+    /// Subjects with open cases, and how many each has; derived, see [`State::falls_ill`].
+    #[serde(skip)]
+    ill: BTreeMap<Subject, u32>,
     /// When each open incident wants to be looked at, ordered by time; derived, see [`State::index`].
     #[serde(skip)]
     wakes: BTreeSet<(Timestamp, IncidentId)>,
@@ -70,6 +94,22 @@ pub(super) struct LastEnd {
     pub(super) at: Timestamp,
 }
 
+/// A control plane that is down.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Down {
+    /// The incident that tells of it.
+    pub(super) incident: IncidentId,
+    /// Who says so.
+    pub(super) sources: BTreeSet<String>,
+}
+
+impl Down {
+    pub(super) fn of(incident: &IncidentId) -> Self {
+        Self { incident: incident.clone(), sources: BTreeSet::new() }
+    }
+}
+
 impl State {
     /// Restores a snapshot.
     ///
@@ -81,6 +121,7 @@ impl State {
         ids.iter().for_each(|id| state.index(id));
         let over = state.incidents.values().filter(|case| case.phase.is_end());
         state.over = over.map(|case| (case.phase_since, case.id.clone())).collect();
+        state.count_ill();
         Ok(state)
     }
 
@@ -100,10 +141,8 @@ impl State {
         }
         let jump = self.clock_jumped.map(|at| at.saturating_add(SignedDuration::from_secs(1)));
         let first = self.wakes.first().map(|(at, _)| *at);
-        match (jump.and_then(Result::ok), first) {
-            (Some(jump), Some(first)) => Some(jump.min(first)),
-            (jump, first) => jump.or(first),
-        }
+        let all = [jump.and_then(Result::ok), first, stops::next_wake(self)];
+        all.into_iter().flatten().min()
     }
 
     /// Open incidents that want to be looked at by `now`, in the order of their ids.
@@ -124,7 +163,47 @@ impl State {
         self.open.remove(&key);
         self.ended.remove(&key);
         self.draining = false;
+        self.skew_s = 0;
+        self.count_ill();
         self
+    }
+
+    /// Distinct subjects of this domain with an open case.
+    pub(super) fn ill(&self, domain: &Domain) -> u64 {
+        let namespace = domain.namespace.as_deref();
+        let first = Subject::new(&domain.group, &domain.kind, namespace.unwrap_or_default(), "");
+        let within = self.ill.range(first..).take_while(|(subject, _)| {
+            subject.group == domain.group
+                && subject.kind == domain.kind
+                && namespace.is_none_or(|name| subject.namespace == name)
+        });
+        u64::try_from(within.count()).unwrap_or(u64::MAX)
+    }
+
+    /// A case on this subject was opened.
+    pub(super) fn falls_ill(&mut self, subject: &Subject) {
+        *self.ill.entry(subject.clone()).or_default() += 1;
+    }
+
+    /// A case on this subject ended.
+    pub(super) fn is_over(&mut self, subject: &Subject) {
+        if let Some(cases) = self.ill.get_mut(subject) {
+            *cases -= 1;
+            if *cases == 0 {
+                self.ill.remove(subject);
+            }
+        }
+    }
+
+    fn count_ill(&mut self) {
+        self.ill.clear();
+        let subjects: Vec<Subject> = self.open_incidents().map(|case| case.subject.clone()).collect();
+        subjects.iter().for_each(|subject| self.falls_ill(subject));
+    }
+
+    /// The breaker of a policy for a playbook.
+    pub(super) fn breaker(&self, policy: &str, playbook: &str) -> Option<&Breaker> {
+        self.breakers.iter().find(|known| known.policy == policy && known.playbook == playbook)
     }
 
     /// Keys that a source said to be ill and has not said otherwise, whether their cases are open or over.
@@ -160,10 +239,15 @@ impl State {
     pub(super) fn keep_newest(&mut self, ended: &IncidentId, kept: usize) {
         let Some(case) = self.incidents.get(ended) else { return };
         self.over.insert((case.phase_since, ended.clone()));
-        if self.incidents.len() > self.open.len() + kept
-            && let Some((_, first)) = self.over.pop_first()
-        {
-            self.incidents.remove(&first);
+        if self.incidents.len() <= self.open.len() + kept {
+            return;
+        }
+        // On the incident of a storm people will be told of its end.
+        let told = |id: &IncidentId| self.storms.iter().any(|storm| storm.incident == *id);
+        let first = self.over.iter().find(|(_, id)| !told(id)).cloned();
+        if let Some(first) = first {
+            self.over.remove(&first);
+            self.incidents.remove(&first.1);
         }
     }
 
@@ -202,13 +286,20 @@ pub(super) fn acts(incident: &Incident) -> bool {
     incident.phase.is_acting() && incident.plan.as_ref().is_some_and(|plan| plan.writes())
 }
 
-/// Whether a hold may end when another case stops acting, the rules change or the clock settles.
+/// Whether a hold may end when another case stops acting, the clock settles, or a pause, storm or breaker is
+/// over.
 pub(super) fn waits_for_others(incident: &Incident) -> bool {
     incident.phase == Phase::Planned
         && incident.holds().iter().any(|hold| {
             matches!(
                 hold.reason,
-                Reason::Claimed { .. } | Reason::ConcurrentReached { .. } | Reason::ClockJumped
+                Reason::Claimed { .. }
+                    | Reason::ConcurrentReached { .. }
+                    | Reason::ClockJumped
+                    | Reason::Paused { .. }
+                    | Reason::Storm { .. }
+                    | Reason::AfterStorm { .. }
+                    | Reason::TrialRuns { .. }
             )
         })
 }

@@ -4,16 +4,17 @@ use jiff::Timestamp;
 
 use super::act;
 use super::case::Case;
-use super::deadlines::{REHEARSE_TRIES, TELL_AGAIN};
+use super::deadlines::{REHEARSE_TRIES, RESTORE_PACE, TELL_AGAIN};
 use super::effects::owes_news;
 use super::gate;
 use super::select;
 use super::state::State;
+use super::stops;
 use super::verify;
 use crate::model::action::Action;
 use crate::model::change::Change;
 use crate::model::incident::{Phase, Timed};
-use crate::model::plan::{Outcome, Rehearsal};
+use crate::model::plan::{Direction, Outcome, Rehearsal};
 use crate::model::reason::Reason;
 use crate::rules::Rules;
 
@@ -26,14 +27,17 @@ pub(super) fn tick(state: &State, rules: &Rules, at: Timestamp) -> Vec<Change> {
     // The gate looks at the clock, the ledger and the other cases. What this tick already changed of them
     // it would see only after the fold, so its answer is left to the next tick, which comes at once: the
     // case stays due.
-    let mut moved = state.clock_jumped.is_some();
+    changes.extend(stops::tick(state, at));
+    let mut moved = !changes.is_empty();
     for id in state.woken(at) {
         let Some(case) = Case::of(state, rules, at, &id) else { continue };
         let decided = woken(case);
         if moved && decided.iter().any(|change| matches!(change, Change::Gated { .. })) {
             continue;
         }
-        moved |= decided.iter().any(|change| matches!(change, Change::Charged { .. } | Change::Ended { .. }));
+        moved |= decided.iter().any(|change| {
+            matches!(change, Change::Charged { .. } | Change::Ended { .. } | Change::StormBegan { .. })
+        });
         changes.extend(decided);
     }
     changes
@@ -90,6 +94,7 @@ fn overdue(mut case: Case<'_>) -> Vec<Change> {
     let phase = case.incident.phase;
     let passed = Reason::DeadlinePassed { phase: phase.to_string() };
     match phase {
+        Phase::Open if case.incident.cause.is_some() => case.end(Phase::Suppressed, passed),
         Phase::Open | Phase::Inspecting => case.end(Phase::Escalated, passed),
         Phase::Planned => case.end(Phase::Expired, passed),
         Phase::AwaitingApproval => case.end(Phase::Expired, Reason::ApprovalExpired),
@@ -100,7 +105,11 @@ fn overdue(mut case: Case<'_>) -> Vec<Change> {
         }
         Phase::Executing if case.incident.reconciling => {
             let why = "the state could not be read in time".to_owned();
-            case.end(Phase::Escalated, Reason::OutcomeUnknown { why })
+            let reason = Reason::OutcomeUnknown { why };
+            match case.incident.direction {
+                Direction::Forward => case.end(Phase::Escalated, reason),
+                Direction::Undo => case.over(Phase::Escalated, reason),
+            }
         }
         Phase::Executing => act::reconcile(case, "the step did not answer in time"),
         Phase::Soaking => {
@@ -111,9 +120,30 @@ fn overdue(mut case: Case<'_>) -> Vec<Change> {
             let why = "the probes were not answered in time".to_owned();
             case.end(Phase::Escalated, Reason::Inconclusive { why })
         }
-        Phase::Holding => act::undo(case),
+        Phase::Holding => restore(case),
         Phase::Resolved | Phase::Escalated | Phase::Suppressed | Phase::Expired | Phase::Gone => case.changes,
     }
+}
+
+/// What expires is taken back, one at a time: clients notice each of them.
+fn restore(mut case: Case<'_>) -> Vec<Change> {
+    let at = case.at;
+    let own = (case.incident.deadline, &case.incident.id);
+    let due = case.state.open_incidents().filter(|other| {
+        other.phase == Phase::Holding
+            && other.deadline.is_some_and(|deadline| deadline <= at)
+            && (other.deadline, &other.id) < own
+    });
+    let before = i32::try_from(due.count()).unwrap_or(i32::MAX);
+    let last = case.state.restored_at.and_then(|last| last.checked_add(RESTORE_PACE).ok());
+    let free_at = last.map_or(at, |last| last.max(at));
+    if before == 0 && free_at <= at {
+        return act::undo(case);
+    }
+    let until = free_at.saturating_add(RESTORE_PACE * before.max(1)).unwrap_or(Timestamp::MAX);
+    let incident = case.id();
+    case.push(Change::RestoreDelayed { incident, until });
+    case.changes
 }
 
 /// The process started on this journal: what was under way when it ended is taken up again, and nothing

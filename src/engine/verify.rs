@@ -2,13 +2,14 @@
 
 use jiff::Timestamp;
 
+use super::abort;
 use super::act;
 use super::case::Case;
 use super::deadlines::{PROBE_GRACE, seconds};
 use super::select;
 use crate::model::action::Action;
 use crate::model::change::Change;
-use crate::model::incident::Phase;
+use crate::model::incident::{Ending, Phase};
 use crate::model::indicator::{Level, Probe};
 use crate::model::plan::Recover;
 use crate::model::reason::Reason;
@@ -92,6 +93,12 @@ fn recovered(mut case: Case<'_>, reading: &Probe) -> Vec<Change> {
 /// next rung of the playbook does.
 #[expect(clippy::wildcard_enum_match_arm, reason = "three reasons tell why it was taken back")]
 pub(super) fn after_undo(case: Case<'_>) -> Vec<Change> {
+    if case.incident.is_aborted() {
+        return abort::end(case);
+    }
+    if let Some(Ending { phase, reason }) = case.incident.after.clone() {
+        return case.end(phase, reason);
+    }
     let failed = case.incident.reasons.iter().rev().find_map(|timed| match &timed.reason {
         reason @ (Reason::StepFailed { .. } | Reason::Stale { .. }) => Some(Some(reason.clone())),
         Reason::NotRecovered { .. } => Some(None),

@@ -9,9 +9,11 @@ use super::facts::Findings;
 use super::history::{LastGood, Proof, ProvenDestination, RevisionSeen};
 use super::incident::{IncidentId, IncidentKey, PassedOver, Phase};
 use super::indicator::Probe;
+use super::pause::{Pause, Reach};
 use super::plan::{Direction, Outcome, Plan, Rehearsal};
 use super::reason::Reason;
-use super::signal::{Severity, Signal};
+use super::signal::{Severity, Signal, Symptom};
+use super::storm::{Domain, Storm};
 use super::subject::Subject;
 use super::verdict::{Check, Verdict};
 
@@ -38,6 +40,9 @@ pub enum Change {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         value: Option<f64>,
         began: Timestamp,
+        /// Where it is another one of the family than the case was opened for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        symptom: Option<Symptom>,
     },
     /// A signal that belongs to a case that is over.
     Ignored { incident: IncidentId, key: IncidentKey, source: String },
@@ -110,6 +115,13 @@ pub enum Change {
     Noted { incident: IncidentId, reason: Reason },
     /// The case is over. `Escalated` and `Expired` tell people.
     Ended { incident: IncidentId, phase: Phase, reason: Reason },
+    /// The case is explained by another one, and nothing is done about it while that is so.
+    Caused { incident: IncidentId, cause: IncidentId, deadline: Timestamp },
+    /// It helped, or people were told that nobody knows: what was done is taken back when it expires, and
+    /// then the case ends like this.
+    Held { incident: IncidentId, until: Timestamp, phase: Phase, reason: Reason },
+    /// Others are taken back first: one at a time.
+    RestoreDelayed { incident: IncidentId, until: Timestamp },
     /// A notification was delivered, or not.
     NotificationEnded { incident: IncidentId, outcome: Outcome },
     /// The healthy period is over: attempts come back.
@@ -132,6 +144,38 @@ pub enum Change {
     ClockSettled,
     /// Nothing new is started.
     Draining,
+    // --- the whole gate
+    /// An operator holds new acts; the same reach again replaces the pause.
+    PauseBegan { pause: Pause },
+    /// A pause is over; `by` says who ended it, if it did not end by itself.
+    PauseEnded {
+        reach: Reach,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+    },
+    /// A storm was noticed; people are told on this incident.
+    StormBegan { incident: IncidentId, storm: Storm },
+    /// Fewer are ill than the bound; the rest after the storm begins.
+    StormCalmed { domain: Domain },
+    /// As many are ill again before the rest was over.
+    StormResumed { domain: Domain },
+    /// The storm is over; people are told on the incident at which it was noticed.
+    StormEnded { domain: Domain, incident: IncidentId },
+    /// An act failed or did not help.
+    BreakerCounted { incident: IncidentId, policy: String, playbook: String },
+    /// Too many of them: new acts are held. `again` after a trial, when people know already.
+    BreakerTripped {
+        incident: IncidentId,
+        policy: String,
+        playbook: String,
+        failures: u32,
+        until: Timestamp,
+        again: bool,
+    },
+    /// The act of this incident is the one that may try.
+    BreakerTried { incident: IncidentId, policy: String, playbook: String },
+    /// An act helped: the failures are forgotten.
+    BreakerClosed { incident: IncidentId, policy: String, playbook: String },
 }
 
 /// An act as the budgets see it.
@@ -189,9 +233,17 @@ impl Change {
             | Self::ProbeStarted { incident, .. }
             | Self::Probed { incident, .. }
             | Self::Noted { incident, .. }
+            | Self::Caused { incident, .. }
+            | Self::Held { incident, .. }
+            | Self::RestoreDelayed { incident, .. }
             | Self::Ended { incident, .. }
             | Self::NotificationEnded { incident, .. }
-            | Self::RevisionBad { incident, .. } => Some(incident),
+            | Self::RevisionBad { incident, .. }
+            | Self::StormBegan { incident, .. }
+            | Self::BreakerCounted { incident, .. }
+            | Self::BreakerTripped { incident, .. }
+            | Self::BreakerTried { incident, .. }
+            | Self::BreakerClosed { incident, .. } => Some(incident),
             Self::JournalNamed { .. }
             | Self::AttemptsRefilled { .. }
             | Self::RevisionInForce { .. }
@@ -201,7 +253,12 @@ impl Change {
             | Self::RulesInForce { .. }
             | Self::ClockJumped { .. }
             | Self::ClockSettled
-            | Self::Draining => None,
+            | Self::Draining
+            | Self::PauseBegan { .. }
+            | Self::PauseEnded { .. }
+            | Self::StormCalmed { .. }
+            | Self::StormResumed { .. }
+            | Self::StormEnded { .. } => None,
         }
     }
 }

@@ -11,6 +11,7 @@ use super::facts::Findings;
 use super::history::{RevisionProven, RevisionSeen};
 use super::incident::IncidentId;
 use super::indicator::Probe;
+use super::pause::Reach;
 use super::plan::{Direction, Outcome, Rehearsal};
 use super::signal::Signal;
 use super::subject::Subject;
@@ -28,6 +29,10 @@ pub struct Event {
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an event is moved once into its record; a box would be paid for by each signal"
+)]
 pub enum EventKind {
     /// The process started on this journal.
     Started {
@@ -136,6 +141,42 @@ pub enum EventKind {
     Drain,
     /// Time passed.
     Tick,
+    /// An operator holds new acts.
+    Paused {
+        /// What.
+        reach: Reach,
+        /// Token name of the person.
+        by: String,
+        /// Their words.
+        reason: String,
+        /// For so many seconds.
+        for_s: u64,
+    },
+    /// An operator ends a pause.
+    Resumed {
+        /// The reach of the pause.
+        reach: Reach,
+        /// Token name of the person.
+        by: String,
+    },
+    /// An operator stops one case.
+    Aborted {
+        /// Which.
+        incident: IncidentId,
+        /// Token name of the person.
+        by: String,
+        /// Their words.
+        comment: String,
+    },
+    /// An operator stops all open cases within a reach.
+    AbortedAll {
+        /// Which.
+        reach: Reach,
+        /// Token name of the person.
+        by: String,
+        /// Their words.
+        comment: String,
+    },
 }
 
 /// A person's answer.
@@ -163,7 +204,7 @@ pub struct RulesLoaded {
 
 impl EventKind {
     /// All kinds, as records name them: a listed enum of the audit format.
-    pub const NAMES: [&str; 15] = [
+    pub const NAMES: [&str; 19] = [
         "started",
         "rules_loaded",
         "signal",
@@ -179,6 +220,10 @@ impl EventKind {
         "clock_jumped",
         "drain",
         "tick",
+        "paused",
+        "resumed",
+        "aborted",
+        "aborted_all",
     ];
 
     /// The name of the kind.
@@ -200,6 +245,10 @@ impl EventKind {
             Self::ClockJumped { .. } => "clock_jumped",
             Self::Drain => "drain",
             Self::Tick => "tick",
+            Self::Paused { .. } => "paused",
+            Self::Resumed { .. } => "resumed",
+            Self::Aborted { .. } => "aborted",
+            Self::AbortedAll { .. } => "aborted_all",
         }
     }
 
@@ -212,7 +261,8 @@ impl EventKind {
             | Self::Executed { incident, .. }
             | Self::Probed { incident, .. }
             | Self::Notified { incident, .. }
-            | Self::Voted { incident, .. } => Some(incident),
+            | Self::Voted { incident, .. }
+            | Self::Aborted { incident, .. } => Some(incident),
             Self::Started { .. }
             | Self::RulesLoaded { .. }
             | Self::Signal { .. }
@@ -221,7 +271,10 @@ impl EventKind {
             | Self::RouteGone { .. }
             | Self::ClockJumped { .. }
             | Self::Drain
-            | Self::Tick => None,
+            | Self::Tick
+            | Self::Paused { .. }
+            | Self::Resumed { .. }
+            | Self::AbortedAll { .. } => None,
         }
     }
 }

@@ -156,6 +156,16 @@ impl fmt::Display for Phase {
     }
 }
 
+/// How a case ends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ending {
+    /// The phase.
+    pub phase: Phase,
+    /// Why.
+    pub reason: Reason,
+}
+
 /// A playbook that was considered and not used.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -310,6 +320,12 @@ pub struct Incident {
     /// When what was done expires and is taken back, however it went.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
+    /// How the case ends once what was done is taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Ending>,
+    /// Other symptoms of the same family that were heard.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub others: BTreeSet<Symptom>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
@@ -328,6 +344,12 @@ pub struct Timed {
 }
 
 impl Incident {
+    /// Whether an operator stopped it: nothing forward is done any more.
+    #[must_use]
+    pub fn is_aborted(&self) -> bool {
+        self.reasons.iter().any(|timed| matches!(timed.reason, Reason::Aborted { .. }))
+    }
+
     /// What holds it back, when the gate said "not now".
     #[must_use]
     pub fn holds(&self) -> &[Hold] {

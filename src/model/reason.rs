@@ -46,6 +46,35 @@ pub enum Reason {
     UndefinedSubset { host: String, subset: String },
     /// The revision leads to too few ready endpoints.
     TooFewEndpoints { host: String, subset: String, ready: u32, needed: u32 },
+    // --- refusals of the other acts, whatever the script says
+    /// The proxy rejects its configuration: a new one would have none at all.
+    ProxyRejects { error: String },
+    /// No replica of the control plane is ready: a new proxy would get neither configuration nor certificate.
+    ControlPlaneDown { name: String },
+    /// The container would not be started again.
+    NotRestarted { why: String },
+    /// The disruption budget has no room.
+    NoBudget { budget: String },
+    /// It was restarted a short while ago, and the next start would wait for the back-off.
+    RestartedRecently { seconds: u64 },
+    /// The pod, or its workload, is already being replaced.
+    BeingReplaced { what: String },
+    /// Nobody would replace the pod.
+    NotReplaced { owner: String },
+    /// Clients may eject endpoints by themselves: limits on top of that could leave none.
+    Ejecting,
+    /// Our own limits are on the rule already.
+    AlreadyShed,
+    /// Other rules have their say for the host, so that a change of one would not be what it seems.
+    SeveralRules { others: String },
+    /// Too few endpoints are ready to shed load for them.
+    TooFewToShed { ready: u32 },
+    /// The issuer cannot sign now.
+    IssuerNotReady,
+    /// A new certificate is being issued already.
+    AlreadyIssuing,
+    /// The certificate is not near its end.
+    NotDue { left_percent: u32 },
     // --- the gate
     /// Mode is observe: everything but the write.
     ModeObserve,
@@ -116,6 +145,23 @@ pub enum Reason {
     NotificationFailed { why: String },
     /// The agent was restarted while a step ran.
     Restarted,
+    // --- the whole gate
+    /// So many of a kind are ill at once that people have to look.
+    Storm { domain: String, ill: u64, bound: u64 },
+    /// A storm is over, and may come back.
+    AfterStorm { domain: String },
+    /// Acts of this playbook failed too often.
+    BreakerOpen { policy: String, failures: u32 },
+    /// After too many failures one act may try, and another one does.
+    TrialRuns { policy: String, incident: String },
+    /// A window of a policy does not let act now.
+    OutsideWindow { policy: String, window: String },
+    /// A policy freezes everything for a time.
+    Frozen { policy: String, reason: String },
+    /// An operator holds new acts.
+    Paused { what: String, by: String, reason: String },
+    /// An operator stopped the case.
+    Aborted { by: String, comment: String },
 }
 
 impl fmt::Display for Reason {
@@ -147,6 +193,32 @@ impl fmt::Display for Reason {
                 f,
                 "the good revision leads to {host} subset {subset:?} with {ready} ready endpoints, {needed} are needed"
             ),
+            Self::ProxyRejects { error } => write!(
+                f,
+                "the proxy rejects its configuration ({error}): a restart would lose the last one it took"
+            ),
+            Self::ControlPlaneDown { name } => {
+                write!(f, "no replica of {name} is ready: a new proxy would get no configuration")
+            }
+            Self::NotRestarted { why } => write!(f, "the proxy would not be started again: {why}"),
+            Self::NoBudget { budget } => write!(f, "disruption budget {budget} has no room"),
+            Self::RestartedRecently { seconds } => {
+                let ago = duration::format(std::time::Duration::from_secs(*seconds));
+                write!(f, "the proxy was restarted {ago} ago; a second restart would meet the back-off")
+            }
+            Self::BeingReplaced { what } => write!(f, "{what} is being replaced already"),
+            Self::NotReplaced { owner } => write!(f, "nobody would replace the pod: it belongs to {owner}"),
+            Self::Ejecting => {
+                f.write_str("the rule lets clients eject endpoints: limits on top of that could leave none")
+            }
+            Self::AlreadyShed => f.write_str("load is being shed there already"),
+            Self::SeveralRules { others } => write!(f, "other rules have their say for the host: {others}"),
+            Self::TooFewToShed { ready } => {
+                write!(f, "{ready} endpoints are ready, two are needed to shed load for them")
+            }
+            Self::IssuerNotReady => f.write_str("the issuer is not ready"),
+            Self::AlreadyIssuing => f.write_str("a new certificate is being issued already"),
+            Self::NotDue { left_percent } => write!(f, "{left_percent} % of the certificate's life is left"),
             Self::ModeObserve => f.write_str("the mode is observe: nothing is written"),
             Self::OutOfScope { what } => write!(f, "out of scope: {what}"),
             Self::LimitReached { per, acts, window_s } => {
@@ -200,6 +272,21 @@ impl fmt::Display for Reason {
             Self::Notified => f.write_str("people were notified"),
             Self::NotificationFailed { why } => write!(f, "the notification could not be delivered: {why}"),
             Self::Restarted => f.write_str("the agent was restarted while a step ran"),
+            Self::Storm { domain, ill, bound } => {
+                write!(f, "storm: {ill} {domain} are ill at once, {bound} are the bound")
+            }
+            Self::AfterStorm { domain } => write!(f, "a storm of {domain} is hardly over"),
+            Self::BreakerOpen { policy, failures } => {
+                write!(f, "the breaker of policy {policy} is open: {failures} acts failed or did not help")
+            }
+            Self::TrialRuns { policy, incident } => {
+                write!(f, "the breaker of policy {policy} lets one act try, that of {incident}")
+            }
+            Self::OutsideWindow { policy, window } => write!(f, "policy {policy} closes now: {window}"),
+            Self::Frozen { policy, reason } => write!(f, "frozen by policy {policy}: {reason}"),
+            Self::Paused { what, by, reason } => write!(f, "{what} is paused by {by}: {reason}"),
+            Self::Aborted { by, comment } if comment.is_empty() => write!(f, "aborted by {by}"),
+            Self::Aborted { by, comment } => write!(f, "aborted by {by}: {comment}"),
         }
     }
 }

@@ -17,6 +17,10 @@ pub struct Symptom(String);
 impl Symptom {
     /// Where an alert goes that maps to nothing: it can only notify.
     pub const CUSTOM_ALERT: &str = "custom.alert";
+    /// A revision of the control plane has no ready replica: it explains what its proxies suffer.
+    pub const CONTROL_PLANE_DOWN: &str = "control_plane.down";
+    /// Family of the symptoms of control planes.
+    pub const CONTROL_PLANE: &str = "control_plane";
 
     /// The text `component.condition`.
     #[must_use]

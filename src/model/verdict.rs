@@ -78,7 +78,8 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Check {
-    /// Name: `mode`, `scope`, `limit`, `cooldown`, `attempts`, `concurrent`, `claim`, `rehearsal`, `approval`.
+    /// Name: `scope`, `rehearsal`, `freeze`, `mode`, `approval`, `process`, `pause`, `window`, `limit`,
+    /// `cooldown`, `attempts`, `claim`, `concurrent`, `storm`, `breaker`.
     pub name: String,
     /// Whether it let the plan pass.
     pub passed: bool,

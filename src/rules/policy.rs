@@ -1,10 +1,19 @@
 //! One policy as written, checked.
 
+mod stops;
+mod times;
+
+use std::sync::Arc;
+
 use super::glob::Glob;
 use super::note::Note;
+use super::window::{Freeze, Timetable};
 use crate::model::action::Action;
 use crate::model::verdict::Mode;
 use crate::yaml::{Faults, Node, Value, header};
+
+pub(super) use stops::StormWritten;
+pub use stops::{BreakerRule, StormBound};
 
 /// A checked policy.
 #[derive(Clone, Debug)]
@@ -21,6 +30,10 @@ pub struct Policy {
     pub(super) attempts: Option<(u32, u64)>,
     pub(super) concurrent: [Option<Share>; 3],
     pub(super) approvals: Vec<(Vec<Glob>, u64)>,
+    pub(super) storm: StormWritten,
+    pub(super) breaker: Option<BreakerRule>,
+    pub(super) windows: Option<Arc<Timetable>>,
+    pub(super) freezes: Vec<Freeze>,
 }
 
 /// What a policy is about. A selector that is absent selects everything.
@@ -105,6 +118,18 @@ const LONGEST_S: u64 = 7 * 86_400;
 pub const APPROVAL_EXPIRES_S: u64 = 900;
 
 impl Policy {
+    /// When it lets act; `None` where it has no windows.
+    #[must_use]
+    pub fn windows(&self) -> Option<&Timetable> {
+        self.windows.as_deref()
+    }
+
+    /// Times in which it lets nothing be written.
+    #[must_use]
+    pub fn freezes(&self) -> &[Freeze] {
+        &self.freezes
+    }
+
     /// Reads a policy; its mistakes become notes.
     pub(super) fn read(file: &str, root: &Node, notes: &mut Vec<Note>) -> Option<Self> {
         let mut faults = Faults::default();
@@ -122,23 +147,44 @@ fn read(file: &str, root: &Node, faults: &mut Faults) -> Option<Policy> {
         fields.need("name", node, faults)?.text(faults)
     });
     let spec = top.need("spec", root, faults)?;
-    let known = ["scope", "mode", "maxMode", "limits", "cooldown", "attempts", "blastRadius", "approvals"];
-    let fields = spec.fields(&known, &["windows", "breaker", "freeze", "freezes"], faults);
+    let known = [
+        "scope",
+        "mode",
+        "maxMode",
+        "limits",
+        "cooldown",
+        "attempts",
+        "blastRadius",
+        "approvals",
+        "breaker",
+        "windows",
+        "freezes",
+    ];
+    let fields = spec.fields(&known, &[], faults);
     let mut mode = |key: &str| fields.get(key).and_then(|node| read_mode(node, faults));
     let (act_mode, max_mode) = (mode("mode"), mode("maxMode"));
-    let name = name?;
-    Some(Policy {
+    // What follows is read also without a name, so that every mistake is told at once.
+    let named = name.clone();
+    let name = name.unwrap_or_default();
+    let (concurrent, storm) =
+        fields.get("blastRadius").map(|node| read_blast_radius(node, faults)).unwrap_or_default();
+    let policy = Policy {
         scope: fields.get("scope").map(|node| read_scope(node, faults)).unwrap_or_default(),
         mode: act_mode,
         max_mode,
         limits: fields.get("limits").map(|node| read_limits(&name, node, faults)).unwrap_or_default(),
         cooldown_s: fields.get("cooldown").and_then(|node| node.seconds_up_to(LONGEST_S, faults)),
         attempts: fields.get("attempts").and_then(|node| read_attempts(node, faults)),
-        concurrent: fields.get("blastRadius").map(|node| read_blast_radius(node, faults)).unwrap_or_default(),
+        concurrent,
         approvals: fields.get("approvals").map(|node| read_approvals(node, faults)).unwrap_or_default(),
+        storm,
+        breaker: fields.get("breaker").and_then(|node| stops::breaker(&name, node, faults)),
+        windows: fields.get("windows").and_then(|node| times::windows(&name, node, faults)),
+        freezes: fields.get("freezes").map(|node| times::freezes(&name, node, faults)).unwrap_or_default(),
         name,
         file: file.to_owned(),
-    })
+    };
+    named.map(|_| policy)
 }
 
 fn read_mode(node: &Node, faults: &mut Faults) -> Option<Mode> {
@@ -224,9 +270,13 @@ fn read_attempts(node: &Node, faults: &mut Faults) -> Option<(u32, u64)> {
     Some((max?, refill?))
 }
 
-fn read_blast_radius(node: &Node, faults: &mut Faults) -> [Option<Share>; 3] {
-    let fields = node.fields(&["concurrent"], &["storm"], faults);
-    let Some(concurrent) = fields.get("concurrent") else { return [None; 3] };
+fn read_blast_radius(node: &Node, faults: &mut Faults) -> ([Option<Share>; 3], StormWritten) {
+    let fields = node.fields(&["concurrent", "storm"], &[], faults);
+    let storm = fields.get("storm").map(|node| stops::storm(node, faults)).unwrap_or_default();
+    (fields.get("concurrent").map(|node| read_concurrent(node, faults)).unwrap_or_default(), storm)
+}
+
+fn read_concurrent(concurrent: &Node, faults: &mut Faults) -> [Option<Share>; 3] {
     let domains = ["workload", "namespace", "mesh"];
     let fields = concurrent.fields(&domains, &[], faults);
     domains.map(|domain| {

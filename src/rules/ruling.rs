@@ -1,10 +1,14 @@
 //! Ruling: what all policies together say about one act.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
 
 use super::glob::Glob;
 use super::note::Note;
-use super::policy::{APPROVAL_EXPIRES_S, Limit, Policy, Scope, Share};
+use super::policy::{APPROVAL_EXPIRES_S, BreakerRule, Limit, Policy, Scope, Share, StormBound, StormWritten};
+use super::window::{Freeze, Timetable};
 use crate::model::subject::Subject;
 use crate::model::verdict::Mode;
 
@@ -36,10 +40,24 @@ pub struct Ruling {
     pub limits: Vec<Limit>,
     /// Rest after an act.
     pub cooldown_s: u64,
+    /// Where it comes from.
+    pub cooldown_from: String,
     /// Attempt budget.
     pub attempts: AttemptsRule,
+    /// Where it comes from.
+    pub attempts_from: String,
     /// Targets at once.
     pub concurrent: Concurrent,
+    /// When so many are ill that people have to look.
+    pub storm: StormRule,
+    /// All breakers that apply.
+    pub breakers: Vec<BreakerRule>,
+    /// All windows that apply.
+    pub windows: Vec<Arc<Timetable>>,
+    /// The freeze in force that ends last: it caps the mode to observe.
+    pub frozen: Option<Freeze>,
+    /// How many freezes the policies know, past and future ones included.
+    pub freezes: usize,
     /// Whether a person has to agree.
     pub approval: Option<ApprovalRule>,
     /// Names of the policies that apply.
@@ -56,7 +74,7 @@ pub struct AttemptsRule {
 }
 
 /// Targets we may touch at once.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Concurrent {
     /// Per top owner.
     pub workload: Share,
@@ -64,6 +82,21 @@ pub struct Concurrent {
     pub namespace: Share,
     /// In the mesh.
     pub mesh: Share,
+    /// Where these three come from.
+    pub from: [String; 3],
+}
+
+/// Subjects that may be ill at once before it is a storm.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StormRule {
+    /// In the target's namespace.
+    pub namespace: StormBound,
+    /// In the mesh.
+    pub mesh: StormBound,
+    /// Rest after a storm, in seconds.
+    pub cooldown_s: u64,
+    /// Where the two bounds come from.
+    pub from: [String; 2],
 }
 
 /// A person has to agree.
@@ -75,12 +108,22 @@ pub struct ApprovalRule {
     pub policy: String,
 }
 
-/// On by default, as design section 5 wants it.
-const CONCURRENT: Concurrent = Concurrent {
-    workload: Share { share: 0.10, absolute: 3 },
-    namespace: Share { share: 0.10, absolute: 3 },
-    mesh: Share { share: 0.01, absolute: 20 },
-};
+/// On by default, as design section 5 wants it: per workload, namespace, mesh.
+const CONCURRENT: [Share; 3] = [
+    Share { share: 0.10, absolute: 3 },
+    Share { share: 0.10, absolute: 3 },
+    Share { share: 0.01, absolute: 20 },
+];
+
+/// On by default: where so many of a kind are ill at once, the reason lies elsewhere. Three of a namespace and
+/// five of the mesh are the least, so that a small shop with two bad routes is still healed.
+const STORM: [StormBound; 2] = [StormBound { share: 0.30, least: 3 }, StormBound { share: 0.10, least: 5 }];
+
+/// Rest after a storm: alerts resolve and fire again for some minutes after its cause has gone.
+const STORM_COOLDOWN_S: u64 = 300;
+
+/// Where a bound comes from that no policy sets.
+const DEFAULT: &str = "default";
 
 /// Three tries on one illness, back after an hour of health: more is not healing but hoping.
 const ATTEMPTS: AttemptsRule = AttemptsRule { max: 3, refill_s: 3_600 };
@@ -121,18 +164,17 @@ impl Policies {
         self.cap.map_or(highest, |cap| highest.min(cap))
     }
 
-    /// What all of them together say: the most specific scope decides the mode, caps and limits of all
-    /// that match apply, and the smaller number wins.
+    /// What all of them together say at this time: the most specific scope decides the mode, caps and limits
+    /// of all that match apply, and the smaller number wins.
     #[must_use]
-    pub fn ruling(&self, act: &Act<'_>) -> Ruling {
+    pub fn ruling(&self, act: &Act<'_>, at: Timestamp) -> Ruling {
         let fitting: Vec<&Policy> = self.all.iter().filter(|policy| policy.scope.fits(act)).collect();
         let covering: Vec<&Policy> =
             fitting.iter().copied().filter(|policy| !policy.scope.excludes(act)).collect();
         let excluded_by = fitting.first().filter(|_| covering.is_empty()).map(|policy| policy.name.clone());
-        let (mode, mode_from) = self.mode(&covering, act);
-        let share = |index: usize, default: Share| {
-            covering.iter().filter_map(|policy| policy.concurrent[index]).reduce(smaller).unwrap_or(default)
-        };
+        let freezes = || covering.iter().flat_map(|policy| &policy.freezes);
+        let frozen = freezes().filter(|freeze| freeze.holds(at)).max_by_key(|freeze| freeze.to).cloned();
+        let (mode, mode_from) = self.mode(&covering, act, frozen.as_ref());
         let attempts = covering.iter().filter_map(|policy| policy.attempts);
         let attempts = attempts.map(|(max, refill_s)| AttemptsRule { max, refill_s }).reduce(|one, other| {
             AttemptsRule { max: one.max.min(other.max), refill_s: one.refill_s.max(other.refill_s) }
@@ -144,18 +186,21 @@ impl Policies {
             excluded_by,
             limits: covering.iter().flat_map(|policy| policy.limits.clone()).collect(),
             cooldown_s: covering.iter().filter_map(|policy| policy.cooldown_s).max().unwrap_or(0),
+            cooldown_from: from(&covering, |policy| policy.cooldown_s.is_some()),
             attempts: attempts.unwrap_or(ATTEMPTS),
-            concurrent: Concurrent {
-                workload: share(0, CONCURRENT.workload),
-                namespace: share(1, CONCURRENT.namespace),
-                mesh: share(2, CONCURRENT.mesh),
-            },
+            attempts_from: from(&covering, |policy| policy.attempts.is_some()),
+            concurrent: concurrent(&covering),
+            storm: storm(&covering),
+            breakers: covering.iter().filter_map(|policy| policy.breaker.clone()).collect(),
+            windows: covering.iter().filter_map(|policy| policy.windows.clone()).collect(),
+            freezes: freezes().count(),
+            frozen,
             approval: approval(&covering, act, mode),
             policies: covering.iter().map(|policy| policy.name.clone()).collect(),
         }
     }
 
-    fn mode(&self, covering: &[&Policy], act: &Act<'_>) -> (Mode, String) {
+    fn mode(&self, covering: &[&Policy], act: &Act<'_>, frozen: Option<&Freeze>) -> (Mode, String) {
         let deciding = covering
             .iter()
             .filter_map(|policy| {
@@ -171,10 +216,55 @@ impl Policies {
                 (mode, from) = (cap, format!("maxMode of policy {}", policy.name));
             }
         }
+        if let Some(freeze) = frozen.filter(|_| mode > Mode::Observe) {
+            (mode, from) = (Mode::Observe, format!("a freeze of policy {}", freeze.policy));
+        }
         match self.cap.filter(|cap| *cap < mode) {
             Some(cap) => (cap, "the cap of the command line".to_owned()),
             None => (mode, from),
         }
+    }
+}
+
+/// The policies that set something, or that none does.
+fn from(covering: &[&Policy], sets: impl Fn(&Policy) -> bool) -> String {
+    let names: Vec<&str> =
+        covering.iter().filter(|policy| sets(policy)).map(|policy| policy.name.as_str()).collect();
+    if names.is_empty() { DEFAULT.to_owned() } else { names.join(", ") }
+}
+
+fn concurrent(covering: &[&Policy]) -> Concurrent {
+    let share = |index: usize| {
+        let set = covering.iter().filter_map(|policy| policy.concurrent[index]);
+        set.reduce(smaller).unwrap_or(CONCURRENT[index])
+    };
+    Concurrent {
+        workload: share(0),
+        namespace: share(1),
+        mesh: share(2),
+        from: [0, 1, 2].map(|index| from(covering, |policy| policy.concurrent[index].is_some())),
+    }
+}
+
+fn storm(covering: &[&Policy]) -> StormRule {
+    type Written = fn(&StormWritten) -> (Option<f64>, Option<u64>);
+    let parts: [Written; 2] = [|storm| storm.namespace, |storm| storm.mesh];
+    let bound = |index: usize| {
+        let written = || covering.iter().map(|policy| parts[index](&policy.storm));
+        StormBound {
+            share: written().filter_map(|(share, _)| share).reduce(f64::min).unwrap_or(STORM[index].share),
+            least: written().filter_map(|(_, least)| least).min().unwrap_or(STORM[index].least),
+        }
+    };
+    StormRule {
+        namespace: bound(0),
+        mesh: bound(1),
+        cooldown_s: covering
+            .iter()
+            .filter_map(|policy| policy.storm.cooldown_s)
+            .max()
+            .unwrap_or(STORM_COOLDOWN_S),
+        from: [0, 1].map(|index| from(covering, |policy| parts[index](&policy.storm) != (None, None))),
     }
 }
 
