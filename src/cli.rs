@@ -8,6 +8,7 @@ mod client;
 mod commands;
 mod people;
 mod rbac;
+mod rights;
 mod work;
 
 use std::io::Write as _;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::commands::{Rbac, YamlOutput};
+use super::rights::{Rbac, YamlOutput};
 use super::{FINE, Usage, people, work};
 use crate::app::files;
 use crate::app::rbac::{Wishes, grants, yaml};
