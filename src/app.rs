@@ -12,6 +12,7 @@ mod operators;
 pub mod outbox;
 pub mod preview;
 pub mod queue;
+pub mod rbac;
 pub mod run;
 pub mod screen;
 pub mod story;

@@ -8,6 +8,8 @@ mod client;
 mod commands;
 mod operators;
 mod people;
+mod rbac;
+mod rights;
 mod windows;
 mod work;
 

@@ -4,6 +4,7 @@
 //! bytes; checkpoints sign the chain's head and the digest of a snapshot; documents (specs, rule files)
 //! are stored by their content hash. Nothing leaves the process before its record is durable.
 
+mod export;
 mod key;
 pub mod memory;
 mod reader;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::digest::Digest;
 use crate::model::record::{Draft, Record};
 
+pub use export::{Documents, Exported, Stretch, export};
 pub(crate) use key::write_private;
 pub use reader::Reader;
 pub use sqlite::{OpenOptions, SqliteJournal};

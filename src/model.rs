@@ -19,6 +19,7 @@ pub mod plan;
 pub mod proxy;
 pub mod reason;
 pub mod record;
+pub mod redact;
 pub mod signal;
 pub mod storm;
 pub mod subject;

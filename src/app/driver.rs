@@ -3,6 +3,7 @@
 //! A turn takes a batch of events, decides each, commits all of them in one go, and only then answers and
 //! starts effects. It never waits for an effect.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,8 +23,12 @@ use crate::model::event::{Event, EventKind};
 use crate::model::record::{Blob, Draft};
 use crate::rules::Rules;
 
-/// Records between two snapshots: folding this many takes milliseconds.
+/// Records between two snapshots, at least: folding this many takes milliseconds.
 const SNAPSHOT_EVERY: u64 = 512;
+/// Bytes of a snapshot that one record pays for: about a third of what the record itself costs. A state that
+/// has grown large is so written more rarely, or a storm would cost its size squared; and a restart folds as
+/// many records as the snapshot before them is long, which takes about as long as reading that.
+const SNAPSHOT_SHARE: u64 = 512;
 /// The head is signed at least this often, so that a journal that stopped can be told from a quiet one.
 const HEARTBEAT: SignedDuration = SignedDuration::from_mins(10);
 /// Pause before a failed commit is tried again.
@@ -39,7 +44,9 @@ pub struct Driver {
     journal: Box<dyn Journal>,
     clock: Clock,
     last_at: Timestamp,
+    /// Record of the newest snapshot, and its size.
     snapshot_at: u64,
+    snapshot_bytes: u64,
     watcher: Option<Watcher>,
     /// Whether the last commit failed: told once, and once when it is over.
     failing: Arc<AtomicBool>,
@@ -56,7 +63,8 @@ impl Driver {
     /// The journal could not be read.
     pub fn new(journal: Box<dyn Journal>, rules: Arc<Rules>, clock: Clock) -> Result<Self, JournalError> {
         let (state, last_at) = fold(journal.as_ref())?;
-        let snapshot_at = journal.snapshot()?.map_or(0, |(seq, _)| seq);
+        let (snapshot_at, snapshot_bytes) =
+            journal.snapshot()?.map_or((0, 0), |(seq, bytes)| (seq, length(&bytes)));
         let heartbeat_at = clock.now().saturating_add(HEARTBEAT).unwrap_or(Timestamp::MAX);
         Ok(Self {
             state,
@@ -65,6 +73,7 @@ impl Driver {
             clock,
             last_at,
             snapshot_at,
+            snapshot_bytes,
             watcher: None,
             failing: Arc::default(),
             started: false,
@@ -217,7 +226,7 @@ impl Driver {
 
     /// Decides events one after the other on the state as the ones before left it.
     fn decide_all(&mut self, events: &[EventKind], blobs: &[Blob], drafts: &mut Vec<Draft>) -> Vec<String> {
-        let mut incidents = Vec::new();
+        let (mut incidents, mut seen) = (Vec::new(), BTreeSet::new());
         for (index, kind) in events.iter().enumerate() {
             self.last_at = self.clock.now().max(self.last_at);
             let event = Event { at: self.last_at, kind: kind.clone() };
@@ -228,10 +237,9 @@ impl Driver {
             }
             for change in &changes {
                 apply(&mut self.state, event.at, change);
-                if let Some(id) =
-                    change.incident().map(ToString::to_string).filter(|id| !incidents.contains(id))
-                {
-                    incidents.push(id);
+                if let Some(id) = change.incident().filter(|id| !seen.contains(*id)) {
+                    seen.insert(id.clone());
+                    incidents.push(id.to_string());
                 }
             }
             let blobs = if index == 0 { blobs.to_vec() } else { Vec::new() };
@@ -246,11 +254,13 @@ impl Driver {
         }
         let head = self.journal.head();
         let count = u64::try_from(drafts.len()).unwrap_or(u64::MAX);
-        let due = head.seq + count >= self.snapshot_at + SNAPSHOT_EVERY;
+        let every = SNAPSHOT_EVERY.max(self.snapshot_bytes / SNAPSHOT_SHARE);
+        let due = head.seq + count >= self.snapshot_at + every;
         let snapshot = if due { self.state.to_snapshot().ok() } else { None };
         let head = self.journal.append(&head, drafts, snapshot.as_deref())?;
         if due {
             self.snapshot_at = head.seq;
+            self.snapshot_bytes = snapshot.as_deref().map_or(self.snapshot_bytes, length);
         }
         Ok(())
     }
@@ -286,6 +296,10 @@ impl Driver {
         };
         digests.into_iter().filter_map(read).collect()
     }
+}
+
+fn length(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
 /// While draining: a case that only waits (soak, probe, reading back what a step did) is taken up again

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::commands::Output;
+use super::commands::{Export, Output};
 use super::people;
 use super::{FINDINGS, FINE};
 use crate::app::story;
-use crate::journal::{self, Reader, Signatures, VerifyError};
+use crate::journal::{self, Documents, Reader, Signatures, Stretch, VerifyError};
 use crate::model::event::EventKind;
 use crate::model::record::{Draft, Record};
 
@@ -68,6 +68,40 @@ fn sentence(record: Record) -> String {
         .last()
         .map(|line| format!("{} {}", line.word, line.text))
         .unwrap_or_default()
+}
+
+/// Writes records for others: to standard output, or with everything that proves them into a folder.
+pub(super) fn export(journal: &Path, args: &Export) -> anyhow::Result<u8> {
+    let Some(folder) = &args.folder else {
+        let reader = Reader::open(journal)?;
+        reader.read(args.from, &mut |record, hash| {
+            if args.to.is_some_and(|to| record.seq > to) {
+                return ControlFlow::Break(());
+            }
+            if args.incident.is_none() || record.incident == args.incident {
+                people::say(line(&record, &hash.to_string()));
+            }
+            ControlFlow::Continue(())
+        })?;
+        return Ok(FINE);
+    };
+    let documents = if args.exact { Documents::Exact } else { Documents::Redacted };
+    let stretch = Stretch { from: args.from, to: args.to };
+    let exported = journal::export(journal, folder, stretch, documents)?;
+    people::say(format!("records {} to {} of {}", exported.from, exported.head.seq, exported.journal));
+    people::say(format!(
+        "{} checkpoints, {} documents as they are",
+        exported.checkpoints,
+        exported.exact.len()
+    ));
+    for (digest, count) in &exported.redacted {
+        people::say(format!("redacted: document {}, {count} texts", digest.short()));
+    }
+    people::say(
+        "records go out as they are: labels of alerts stand in them, and diffs without header values",
+    );
+    people::say(format!("check it with: meshmend audit verify --journal {}", folder.display()));
+    Ok(FINE)
 }
 
 pub(super) fn verify(

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
-use super::{audit, check, client, operators, windows, work};
+use super::rights::Rbac;
+use super::{audit, check, client, operators, rbac, windows, work};
 use crate::model::verdict::Mode;
 
 /// A self-healing remediation agent for service meshes.
@@ -85,10 +86,18 @@ pub(super) enum Command {
     /// Show and verify the journal.
     #[command(subcommand)]
     Audit(Audit),
+    /// Print the least rights for the playbooks and policies, for `kubectl apply -f -`.
+    #[command(
+        after_help = "Examples:\n  meshmend rbac | kubectl apply -f -\n  meshmend rbac --config meshmend.yaml > rbac.yaml\n  meshmend rbac --policies policies --namespace shop-eu --namespace shop-us\n  meshmend rbac --service-account ops/healer -o json\n\nWith the built-in policy (observe) these are rights to read and no others."
+    )]
+    Rbac(Rbac),
     /// Show the configuration in force.
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Print completions for a shell.
+    #[command(
+        after_help = "Examples:\n  source <(meshmend completions bash)\n  meshmend completions zsh > ~/.zfunc/_meshmend\n  meshmend completions fish > ~/.config/fish/completions/meshmend.fish\n  meshmend completions powershell | Out-String | Invoke-Expression\n  eval (meshmend completions elvish | slurp)"
+    )]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
@@ -247,9 +256,33 @@ pub(super) struct Folder {
 #[derive(Debug, Subcommand)]
 pub(super) enum Playbook {
     /// Compile the playbooks of a folder and tell every mistake.
+    #[command(
+        after_help = "Examples:\n  meshmend playbook check\n  meshmend playbook check playbooks -o json"
+    )]
     Check(Folder),
     /// Run the tests that the playbooks of a folder carry.
+    #[command(after_help = "Example:\n  meshmend playbook test playbooks")]
     Test(Folder),
+    /// Write a playbook to begin with, with tests that pass.
+    #[command(
+        after_help = "Examples:\n  meshmend playbook new tell-payments\n  meshmend playbook new restart-cart --action restart_sidecar\n  meshmend playbook new slow-checkout --symptom custom.slow --action notify --folder my-mesh/playbooks"
+    )]
+    New(New),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct New {
+    /// Its name: lower case, digits and -; the file is NAME.rhai.
+    pub(super) name: String,
+    /// What it listens to, as component.condition; by default what the act is mostly for.
+    #[arg(long, value_name = "SYMPTOM")]
+    pub(super) symptom: Option<String>,
+    /// What it does.
+    #[arg(long, value_name = "ACTION", default_value = "notify")]
+    pub(super) action: String,
+    /// Folder to write into; made where it is missing.
+    #[arg(long, value_name = "DIR", default_value = "playbooks")]
+    pub(super) folder: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]
@@ -272,9 +305,14 @@ pub(super) enum Audit {
         #[arg(short, long, default_value = "table")]
         output: Output,
     },
+    /// Write records for others to read and verify, to standard output or into a folder.
+    #[command(
+        after_help = "Examples:\n  meshmend audit export > records.jsonl\n  meshmend audit export --incident k3f9q2-00017\n  meshmend audit export --folder out --from 1 --to 5000\n  meshmend audit verify --journal out\n\nRecords go out as they are, because their hashes cover every byte; specs of routes lose header values\nand texts of unknown meaning, unless --exact is given."
+    )]
+    Export(Export),
     /// Check every stored byte of a journal (exit 2 when it is broken).
     Verify {
-        /// Journal; the one `run` uses without a file by default.
+        /// Journal, or a folder that was exported; the journal `run` uses without a file by default.
         #[arg(long, value_name = "FILE")]
         journal: Option<PathBuf>,
         /// Public key; the one beside the journal by default.
@@ -287,6 +325,28 @@ pub(super) enum Audit {
         #[arg(short, long, default_value = "table")]
         output: Output,
     },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Export {
+    /// Journal; the one `run` uses without a file by default.
+    #[arg(long, value_name = "FILE")]
+    pub(super) journal: Option<PathBuf>,
+    /// Into this folder, with documents, checkpoints and the public key; else records as JSON lines.
+    #[arg(long, value_name = "DIR")]
+    pub(super) folder: Option<PathBuf>,
+    /// First record.
+    #[arg(long, value_name = "SEQ", default_value_t = 1)]
+    pub(super) from: u64,
+    /// Last record; the newest by default.
+    #[arg(long, value_name = "SEQ")]
+    pub(super) to: Option<u64>,
+    /// Only records of this incident; not into a folder, because a chain with holes proves nothing.
+    #[arg(long, value_name = "ID", conflicts_with = "folder")]
+    pub(super) incident: Option<String>,
+    /// Specs as they are, secrets in them included.
+    #[arg(long, requires = "folder")]
+    pub(super) exact: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -323,14 +383,17 @@ pub(super) fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         }
         Command::Playbook(Playbook::Check(folder)) => check::playbooks(&folder),
         Command::Playbook(Playbook::Test(folder)) => check::test_playbooks(&folder),
+        Command::Playbook(Playbook::New(new)) => check::new_playbook(&new),
         Command::Policy(Policy::Check(folder)) => check::policies(&folder),
         Command::Windows(args) => windows::windows(&args),
         Command::Audit(Audit::Show { journal, incident, output }) => {
             audit::show(&work::journal(journal)?, incident.as_deref(), output)
         }
+        Command::Audit(Audit::Export(args)) => audit::export(&work::journal(args.journal.clone())?, &args),
         Command::Audit(Audit::Verify { journal, key, anchor, output }) => {
             audit::verify(&work::journal(journal)?, key.as_deref(), anchor.as_deref(), output)
         }
+        Command::Rbac(args) => rbac::rbac(&args),
         Command::Config(ConfigCommand::Show { config, output }) => {
             work::config_show(config.as_deref(), output)
         }

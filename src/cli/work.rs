@@ -34,6 +34,7 @@ pub(super) fn journal(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     Ok(folder.join("meshmend").join("journal.db"))
 }
 
+/// The configuration of this file, or the one of a run without a file.
 pub(super) fn config(path: Option<&Path>) -> anyhow::Result<Config> {
     match path {
         Some(path) => Ok(Config::load(path)?),

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use backon::{ExponentialBuilder, Retryable};
-use serde_json::json;
+use bytes::Bytes;
+use reqwest::header::CONTENT_TYPE;
+use serde::Serialize;
 
 use crate::model::incident::Incident;
 use crate::model::plan::Outcome;
@@ -13,7 +15,7 @@ use crate::model::plan::Outcome;
 /// Tells people.
 #[derive(Debug, Default)]
 pub struct Notifier {
-    webhook: Option<(reqwest::Client, String)>,
+    webhook: Option<(reqwest::Client, reqwest::Url)>,
     /// Set while the webhook takes nothing: then one try each is enough, or news would queue for hours.
     down: AtomicBool,
 }
@@ -25,6 +27,8 @@ impl Notifier {
     /// The client could not be made.
     pub fn new(url: Option<String>) -> anyhow::Result<Self> {
         let Some(url) = url else { return Ok(Self::default()) };
+        // The URL may hold a secret and is left out of every message.
+        let url = reqwest::Url::parse(&url).context("the file of the notification webhook holds no URL")?;
         let client = reqwest::Client::builder()
             .timeout(Duration::from_secs(5))
             .redirect(reqwest::redirect::Policy::none())
@@ -40,12 +44,10 @@ impl Notifier {
         let Some((client, url)) = &self.webhook else {
             return Outcome::Done { detail: "written to the log".to_owned() };
         };
-        let mut payload = serde_json::to_value(incident).unwrap_or_else(|_| json!({}));
-        if let Some(map) = payload.as_object_mut() {
-            map.insert("sentence".to_owned(), json!(sentence));
-        }
+        let payload = payload(sentence, incident);
         let post = || async {
-            let answer = client.post(url).json(&payload).send().await.map_err(reqwest::Error::without_url)?;
+            let request = client.post(url.clone()).header(CONTENT_TYPE, "application/json");
+            let answer = request.body(payload.clone()).send().await.map_err(reqwest::Error::without_url)?;
             answer.error_for_status().map(|_| ()).map_err(reqwest::Error::without_url)
         };
         // Nine tries over three minutes, as long as a receiver needs to be restarted; the incident keeps
@@ -62,4 +64,16 @@ impl Notifier {
             Err(error) => Outcome::Failed { why: format!("the webhook did not take it: {error}") },
         }
     }
+}
+
+/// The incident, with a sentence beside what it holds.
+fn payload(sentence: &str, incident: &Incident) -> Bytes {
+    #[derive(Serialize)]
+    struct News<'a> {
+        sentence: &'a str,
+        #[serde(flatten)]
+        incident: &'a Incident,
+    }
+    let news = News { sentence, incident };
+    serde_json::to_vec(&news).map_or_else(|_| Bytes::from_static(b"{}"), Bytes::from)
 }

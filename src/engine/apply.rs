@@ -143,16 +143,7 @@ fn close(state: &mut State, at: Timestamp, id: &IncidentId, phase: Phase) {
     state.regate.remove(id);
     state.ended.insert(key, LastEnd { incident: id.clone(), phase, at });
     hear::forget(state, at);
-    if state.incidents.len() > state.open.len() + ENDED_KEPT {
-        // By time, because a case that was opened early may end late.
-        let ended = state.incidents.values().filter(|case| case.phase.is_end());
-        // On the incident of a storm people will be told of its end.
-        let ended = ended.filter(|case| state.storms.iter().all(|storm| storm.incident != case.id));
-        let first = ended.min_by_key(|case| case.phase_since).map(|case| case.id.clone());
-        if let Some(first) = first {
-            state.incidents.remove(&first);
-        }
-    }
+    state.keep_newest(id, ENDED_KEPT);
 }
 
 /// The case as it is when it opens; `None` for any other change.

@@ -21,6 +21,18 @@ const CATCH_UP: SignedDuration = SignedDuration::from_secs(45);
 /// the budget of its owner too.
 #[expect(clippy::wildcard_enum_match_arm, reason = "most changes say nothing about health")]
 pub(super) fn listen(state: &mut State, at: Timestamp, change: &Change) {
+    // Asked first: keys are long, there may be many, and most changes say nothing about health.
+    let concerns = matches!(
+        change,
+        Change::Opened { .. }
+            | Change::Attached { .. }
+            | Change::Ignored { .. }
+            | Change::SourceResolved { .. }
+            | Change::Ended { reason: Reason::Recovered { .. }, .. }
+    );
+    if !concerns {
+        return;
+    }
     let State { incidents, attempts, .. } = state;
     let key = match change {
         // Their case may be forgotten by now.

@@ -80,6 +80,9 @@ pub struct State {
     /// The entry of each incident in `wakes`.
     #[serde(skip)]
     wake_of: BTreeMap<IncidentId, Timestamp>,
+    /// Ended incidents in memory by the time of their end; derived, see [`State::keep_newest`].
+    #[serde(skip)]
+    over: BTreeSet<(Timestamp, IncidentId)>,
 }
 
 /// How a case ended.
@@ -116,6 +119,8 @@ impl State {
         let mut state: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         let ids: Vec<IncidentId> = state.incidents.keys().cloned().collect();
         ids.iter().for_each(|id| state.index(id));
+        let over = state.incidents.values().filter(|case| case.phase.is_end());
+        state.over = over.map(|case| (case.phase_since, case.id.clone())).collect();
         state.count_ill();
         Ok(state)
     }
@@ -227,6 +232,23 @@ impl State {
     /// Incidents that hold a claim on their target.
     pub(super) fn acting(&self) -> impl Iterator<Item = &Incident> {
         self.open.values().filter_map(|id| self.incidents.get(id)).filter(|incident| acts(incident))
+    }
+
+    /// An incident ended: the oldest beyond so many leave memory. By time, because a case that was opened
+    /// early may end late; and by an index, or a storm would cost its size squared.
+    pub(super) fn keep_newest(&mut self, ended: &IncidentId, kept: usize) {
+        let Some(case) = self.incidents.get(ended) else { return };
+        self.over.insert((case.phase_since, ended.clone()));
+        if self.incidents.len() <= self.open.len() + kept {
+            return;
+        }
+        // On the incident of a storm people will be told of its end.
+        let told = |id: &IncidentId| self.storms.iter().any(|storm| storm.incident == *id);
+        let first = self.over.iter().find(|(_, id)| !told(id)).cloned();
+        if let Some(first) = first {
+            self.over.remove(&first);
+            self.incidents.remove(&first.1);
+        }
     }
 
     /// Brings the wake index of one incident up to date. Called after every change of it.

@@ -69,8 +69,10 @@ impl Journal for MemoryJournal {
         let mut head = self.head();
         for draft in batch {
             let sealed = seal(&head, draft).map_err(AppendError::NotDurable)?;
-            head = Head { seq: sealed.record.seq, hash: sealed.hash };
-            self.records.push(sealed.record);
+            head = Head { seq: sealed.seq, hash: sealed.hash };
+            // Read back from its bytes, as every other journal does.
+            let record = serde_json::from_slice(&sealed.body);
+            self.records.push(record.map_err(|error| AppendError::NotDurable(error.to_string()))?);
             self.blobs.extend(draft.blobs.iter().map(|blob| (blob.digest, blob.bytes.clone())));
         }
         if let Some(bytes) = snapshot {

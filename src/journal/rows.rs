@@ -7,7 +7,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
 use super::{Head, JournalError};
-use crate::model::digest::{Digest, canonical};
+use crate::model::change::Change;
+use crate::model::digest::{Digest, canonical_of};
+use crate::model::event::Event;
+use crate::model::incident::IncidentId;
 use crate::model::record::{Draft, FORMAT, Record};
 
 /// Columns beside `body` are derived from it, for people with `sqlite3`; `verify` compares them.
@@ -37,31 +40,47 @@ pub(super) struct Checkpoint {
     pub(super) snapshot: Option<Digest>,
 }
 
-/// A record with the bytes that are stored and hashed.
+/// A draft that was numbered and chained, with the bytes that are stored and hashed.
 pub(super) struct Sealed {
-    pub(super) record: Record,
+    pub(super) seq: u64,
+    pub(super) incident: Option<String>,
     pub(super) body: Vec<u8>,
     pub(super) hash: Digest,
+}
+
+/// A [`Record`] that borrows what the draft holds: a storm would copy every event and every change once more.
+#[derive(Serialize)]
+struct Written<'a> {
+    format: u32,
+    seq: u64,
+    at: Timestamp,
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    incident: Option<&'a str>,
+    event: &'a Event,
+    changes: &'a [Change],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    blobs: Vec<Digest>,
+    prev: Digest,
 }
 
 /// Numbers and chains a draft.
 pub(super) fn seal(head: &Head, draft: &Draft) -> Result<Sealed, String> {
     let about = draft.event.kind.incident().or_else(|| draft.changes.iter().find_map(|c| c.incident()));
-    let record = Record {
+    let record = Written {
         format: FORMAT,
         seq: head.seq + 1,
         at: draft.event.at,
-        kind: draft.event.kind.name().to_owned(),
-        incident: about.map(ToString::to_string),
-        event: draft.event.clone(),
-        changes: draft.changes.clone(),
+        kind: draft.event.kind.name(),
+        incident: about.map(IncidentId::as_str),
+        event: &draft.event,
+        changes: &draft.changes,
         blobs: draft.blobs.iter().map(|blob| blob.digest).collect(),
         prev: head.hash,
     };
-    let value = serde_json::to_value(&record).map_err(|error| error.to_string())?;
-    let body = canonical(&value);
+    let body = canonical_of(&record).map_err(|error| error.to_string())?;
     let hash = Digest::of_bytes(&body);
-    Ok(Sealed { record, body, hash })
+    Ok(Sealed { seq: record.seq, incident: about.map(ToString::to_string), body, hash })
 }
 
 pub(super) fn seq_to_sql(seq: u64) -> i64 {

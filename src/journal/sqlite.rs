@@ -95,8 +95,8 @@ impl SqliteJournal {
         let mut head = found;
         for draft in batch {
             let sealed = rows::seal(&head, draft).map_err(AppendError::NotDurable)?;
-            insert(&tx, &sealed, draft).map_err(|error| refused(&error))?;
-            head = Head { seq: sealed.record.seq, hash: sealed.hash };
+            insert(&tx, &head, &sealed, draft).map_err(|error| refused(&error))?;
+            head = Head { seq: sealed.seq, hash: sealed.hash };
         }
         // The first commit of a run is signed, so that no journal is without a signature.
         if snapshot.is_some() || !last.this_run || head.seq >= last.seq + CHECKPOINT_EVERY {
@@ -206,18 +206,17 @@ impl Journal for SqliteJournal {
     }
 }
 
-fn insert(tx: &Transaction<'_>, sealed: &Sealed, draft: &Draft) -> Result<(), rusqlite::Error> {
-    let record = &sealed.record;
+fn insert(tx: &Transaction<'_>, prev: &Head, sealed: &Sealed, draft: &Draft) -> Result<(), rusqlite::Error> {
     tx.prepare_cached(
         "INSERT INTO records (seq, hash, prev, at, kind, incident, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?
     .execute(params![
-        seq_to_sql(record.seq),
+        seq_to_sql(sealed.seq),
         sealed.hash.as_bytes().as_slice(),
-        record.prev.as_bytes().as_slice(),
-        record.at.to_string(),
-        record.kind,
-        record.incident,
+        prev.hash.as_bytes().as_slice(),
+        draft.event.at.to_string(),
+        draft.event.kind.name(),
+        sealed.incident,
         sealed.body,
     ])?;
     for blob in &draft.blobs {

@@ -85,12 +85,15 @@ struct Seen {
     head: Option<Head>,
 }
 
-/// Checks every stored byte of the journal.
+/// Checks every stored byte of the journal, or of a folder that was exported from one.
 ///
 /// # Errors
 /// [`VerifyError::Broken`] with the first record that does not fit; otherwise the journal, the key or the
 /// anchor could not be read.
 pub fn verify(path: &Path, key: Option<&Path>, anchor: Option<&Path>) -> Result<Report, VerifyError> {
+    if path.is_dir() {
+        return super::export::verify(path, key, anchor.map(read_anchor).transpose()?);
+    }
     let reader = Reader::open(path)?;
     let journal = identity(&reader.db)?;
     let beside = key::public_path(path);

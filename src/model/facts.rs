@@ -62,22 +62,6 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Leaves a fact out.
-    pub fn forget(&mut self, name: &str) {
-        match name {
-            "pod" => self.pod = None,
-            "proxy" => self.proxy = None,
-            "control_plane" => self.control_plane = None,
-            "workload" => self.workload = None,
-            "budget" => self.budget = None,
-            "route" => self.route = None,
-            "traffic" => self.traffic = None,
-            "destination_rule" => self.destination_rule = None,
-            "certificate" => self.certificate = None,
-            _ => {}
-        }
-    }
-
     /// Whether a fact was found; an unknown name is not.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
@@ -92,6 +76,22 @@ impl Facts {
             "destination_rule" => self.destination_rule.is_some(),
             "certificate" => self.certificate.is_some(),
             _ => false,
+        }
+    }
+
+    /// As if a fact had not been found.
+    pub fn forget(&mut self, name: &str) {
+        match name {
+            "pod" => self.pod = None,
+            "proxy" => self.proxy = None,
+            "control_plane" => self.control_plane = None,
+            "workload" => self.workload = None,
+            "budget" => self.budget = None,
+            "route" => self.route = None,
+            "traffic" => self.traffic = None,
+            "destination_rule" => self.destination_rule = None,
+            "certificate" => self.certificate = None,
+            _ => {}
         }
     }
 }

@@ -23,6 +23,16 @@ impl Glob {
         rest.len() >= last.len() && rest.ends_with(last)
     }
 
+    /// The pattern as written.
+    pub(super) fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it may mean more than one name.
+    pub(super) fn is_pattern(&self) -> bool {
+        self.0.contains('*')
+    }
+
     /// How much it says: an exact name says most, then the longest fixed text.
     pub(super) fn weight(&self) -> u32 {
         let fixed = u32::try_from(self.0.len() - self.0.matches('*').count()).unwrap_or(u32::MAX);

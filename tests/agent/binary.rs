@@ -14,17 +14,17 @@ fn meshmend(folder: &Path, args: &[&str]) -> Output {
 }
 
 /// Exit code, standard output, standard error.
-fn ran(folder: &Path, args: &[&str]) -> (i32, String, String) {
+pub(crate) fn ran(folder: &Path, args: &[&str]) -> (i32, String, String) {
     let output = meshmend(folder, args);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
 }
 
-fn folder() -> tempfile::TempDir {
+pub(crate) fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary folder can be made")
 }
 
-fn demo(folder: &Path) -> Value {
+pub(crate) fn demo(folder: &Path) -> Value {
     let (code, out, err) = ran(folder, &["demo", "--fast", "--seed", "7", "-o", "json", "--keep", "out"]);
     assert_eq!(code, 0, "{err}");
     serde_json::from_str(&out).expect("a JSON summary")

@@ -10,4 +10,5 @@ mod operators;
 mod properties;
 mod simulation;
 mod stage;
+mod tools;
 mod world;

@@ -1,5 +1,5 @@
 //! One control plane for the run: etcd and kube-apiserver as plain processes on loopback, with Istio's CRDs
-//! and the rights of `deploy/rbac.yaml`.
+//! and the rights that `meshmend rbac` prints.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,7 +21,9 @@ use crate::wait::until;
 /// How long a component may take until it is ready; on an idle machine it is 1 to 3 s.
 const READY: Duration = Duration::from_secs(90);
 /// The file of the repository that the README points to.
-const RBAC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/rbac.yaml");
+/// Every test has a namespace of its own, so the rights to act hold in all of them.
+const POLICY: &str = "apiVersion: meshmend.dev/v1alpha1\nkind: Policy\nmetadata: { name: everywhere }\nspec:\n  \
+                      scope: { namespaces: [\"*\"] }\n  mode: enforce\n";
 /// The account of that file.
 pub(crate) const ACCOUNT: &str = "system:serviceaccount:meshmend:meshmend";
 
@@ -96,10 +98,23 @@ impl ControlPlane {
             })
             .await?;
         }
-        for document in serde_saphyr::from_multiple::<Value>(&std::fs::read_to_string(RBAC)?)? {
+        for document in serde_saphyr::from_multiple::<Value>(&self.rights()?)? {
             apply(&client, document).await?;
         }
         self.bind_the_observer(&client).await
+    }
+
+    /// What `meshmend rbac` prints for the shipped playbooks where they may act in every namespace.
+    fn rights(&self) -> anyhow::Result<String> {
+        let policies = self.folder.join("rights");
+        std::fs::create_dir_all(&policies)?;
+        std::fs::write(policies.join("everywhere.yaml"), POLICY)?;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_meshmend"));
+        command.env_clear().env("HOME", &self.folder).arg("rbac").arg("--policies").arg(&policies);
+        let output = command.output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(output.status.success(), "meshmend rbac: {said}");
+        Ok(String::from_utf8(output.stdout)?)
     }
 
     /// A second account that may look, and nothing more.

@@ -1,5 +1,5 @@
 //! Tests on a real API server: etcd and kube-apiserver as plain processes on loopback, Istio's CRDs, and the
-//! agent as a separate process with the rights of `deploy/rbac.yaml` and no others.
+//! agent as a separate process with the rights that `meshmend rbac` prints and no others.
 //!
 //! `tests/run.sh` builds the control plane and names it in `MESHMEND_TEST_CONTROL_PLANE`. Where that is
 //! unset the tests are listed as ignored, and a line says so; where it names something unusable they fail.
