@@ -1,6 +1,7 @@
 //! Decisions of the engine, one story each; what holds in every story is in `tests/agent/properties.rs`.
 
 mod cause;
+mod crowd;
 mod desk;
 mod holding;
 mod memory;

@@ -4,7 +4,10 @@
 //! It uses neither sockets nor threads nor a clock: time is a number that moves.
 
 mod bounds;
+mod fleet;
 mod ground;
+mod heard;
+mod looks;
 mod tape;
 
 use std::collections::BTreeMap;
@@ -15,7 +18,7 @@ use meshmend::engine::{State, apply, decide, effects};
 use meshmend::model::change::Change;
 use meshmend::model::effect::{Effect, Execute};
 use meshmend::model::event::{Event, EventKind, Vote};
-use meshmend::model::incident::Phase;
+use meshmend::model::incident::{IncidentId, Phase};
 use meshmend::model::pause::Reach;
 use meshmend::model::plan::Outcome;
 use meshmend::model::signal::{Severity, Signal, SignalState};
@@ -23,6 +26,7 @@ use meshmend::model::subject::Subject;
 use meshmend::rules::Rules;
 
 pub(crate) use bounds::{Bounds, Variant, variants};
+pub(crate) use fleet::{Truth, deployment, istiod};
 pub(crate) use ground::{Ground, hash, routes};
 pub(crate) use tape::Tape;
 
@@ -66,7 +70,9 @@ pub(crate) struct World {
     pub(crate) now: Timestamp,
     pub(crate) pending: Vec<Launched>,
     pub(crate) flights: Vec<Flight>,
-    ground: Ground,
+    pub(crate) ground: Ground,
+    /// What was true when the last look at each case was made.
+    pub(crate) truths: BTreeMap<(IncidentId, u32), Truth>,
     /// What the watches will tell.
     news: Vec<EventKind>,
     /// Answers that were given, to be given twice.
@@ -87,6 +93,7 @@ impl World {
             pending: Vec::new(),
             flights: Vec::new(),
             ground: Ground::default(),
+            truths: BTreeMap::new(),
             news: Vec::new(),
             past: Vec::new(),
         }
@@ -160,7 +167,8 @@ impl World {
         match tape.weighted(&[deliver, wake, hear, vote, 6, restart, 2, 1, 4, 1, 4, 1, 4, order, abort]) {
             0 => self.deliver(tape),
             1 => self.wake(tape),
-            2 => self.hear(tape),
+            2 if tape.percent(50) => self.hear(tape),
+            2 => self.hear_of_fleet(tape),
             3 => self.vote(tape),
             4 => self.news(),
             5 => self.restart(tape),
@@ -172,7 +180,11 @@ impl World {
             7 => self.turn(vec![EventKind::ClockJumped { seconds: 3_600 }]),
             8 => self.lose(tape),
             9 if tape.percent(25) => self.turn(vec![EventKind::Drain]),
-            10 => self.again(tape),
+            10 if tape.percent(50) => self.again(tape),
+            10 => {
+                self.ground.drift(tape);
+                self.turn(Vec::new())
+            }
             11 => {
                 self.pass(*tape.one(&[60, 240, 1_200]));
                 self.turn(vec![EventKind::Tick])
@@ -216,7 +228,11 @@ impl World {
             (&launched.effect, &answer)
         {
             let target = execute.action.target().expect("only writes are executed").clone();
-            self.news.push(self.ground.seen(&target));
+            self.news.extend(self.ground.news_of(&target));
+        }
+        if let Effect::Inspect(inspect) = &launched.effect {
+            let truth = self.ground.fleet.truth(&inspect.subject);
+            self.truths.insert((inspect.incident.clone(), inspect.inspection), truth);
         }
         self.past.push(answer.clone());
         answer
@@ -311,6 +327,7 @@ impl World {
     fn restart(&mut self, tape: &mut Tape) -> Turn {
         for launched in std::mem::take(&mut self.pending) {
             if let Effect::Execute(execute) = &launched.effect
+                && covered(&launched, execute, self.now)
                 && tape.percent(50)
             {
                 self.ground.write(&execute.action);
@@ -328,6 +345,7 @@ impl World {
             let index = tape.below(self.pending.len());
             let launched = self.pending.remove(index);
             if let Effect::Execute(execute) = &launched.effect
+                && covered(&launched, execute, self.now)
                 && tape.percent(50)
             {
                 self.ground.write(&execute.action);

@@ -28,6 +28,13 @@ pub(super) fn desk() -> Desk {
 
 /// The same with further keys of the policy.
 pub(super) fn desk_with(spec: &str) -> Desk {
+    let wide = "{ share: 100%, absolute: 900 }";
+    let concurrent = format!("{{ workload: {wide}, namespace: {wide}, mesh: {wide} }}");
+    desk_under(&format!("mode: enforce\ncooldown: 1s\nblastRadius: {{ concurrent: {concurrent} }}\n{spec}"))
+}
+
+/// The same playbooks under this policy.
+pub(super) fn desk_under(spec: &str) -> Desk {
     let playbook = |on: &str, needs: &str, plan: &str| {
         format!(
             "//! {on}.\nfn about() {{ #{{ on: [symptom(\"{on}\")], needs: [{needs}], {RECOVER} }} }}\n\
@@ -64,14 +71,7 @@ pub(super) fn desk_with(spec: &str) -> Desk {
         .map(|(name, on, needs, plan)| (format!("{name}.rhai"), playbook(on, needs, plan)))
         .collect();
     let files: Vec<(&str, &str)> = texts.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-    let wide = "{ share: 100%, absolute: 900 }";
-    Desk::with(
-        &format!(
-            "mode: enforce\ncooldown: 1s\nblastRadius: {{ concurrent: {{ workload: {wide}, namespace: {wide}, \
-             mesh: {wide} }} }}\n{spec}"
-        ),
-        &files,
-    )
+    Desk::with(spec, &files)
 }
 
 pub(super) fn istiod() -> Subject {

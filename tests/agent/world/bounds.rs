@@ -113,12 +113,16 @@ const BOUNDS: [Bounds; 7] = [
     },
 ];
 
+/// All acts that write.
+const ACTIONS: &str =
+    "rollback_route, restart_sidecar, evict_pod, rollout_restart, shed_load, rotate_certificate";
+
 impl Bounds {
     fn yaml(&self) -> String {
         use std::fmt::Write as _;
         let mut text = format!(
             "apiVersion: meshmend.dev/v1alpha1\nkind: Policy\nmetadata: {{ name: world }}\nspec:\n  \
-             scope: {{ namespaces: [\"shop\", \"shop-*\"], actions: [\"rollback_route\"] }}\n  mode: {}\n  \
+             scope: {{ namespaces: [\"shop\", \"shop-*\"], actions: [{ACTIONS}] }}\n  mode: {}\n  \
              cooldown: {}s\n  attempts: {{ max: {}, refill: {}s }}\n  blastRadius:\n    concurrent:\n      \
              namespace: {{ share: {}%, absolute: {} }}\n      mesh: {{ share: {}%, absolute: {} }}\n  limits:\n",
             self.mode,
@@ -147,7 +151,7 @@ impl Bounds {
                 .expect("a string takes everything");
         }
         if let Some(expires) = self.approval_s {
-            let rule = format!("{{ actions: [\"rollback_route\"], votes: 1, expires: {expires}s }}");
+            let rule = format!("{{ actions: [{ACTIONS}], votes: 1, expires: {expires}s }}");
             writeln!(text, "  approvals:\n    - {rule}").expect("a string takes everything");
         }
         text
@@ -173,6 +177,34 @@ fn plan(facts) {
 fn next(history) { if history.attempts >= 4 { escalate("four did not help") } else { retry() } }
 "#;
 
+/// A bare playbook for each of the other acts: name, symptom, needs, plan. They look at nothing, so that only
+/// the engine stands between facts and act.
+const BARE: [[&str; 4]; 6] = [
+    ["restart", "data_plane.proxy_hung", PROXY, "restart_sidecar(facts.pod, facts.proxy)"],
+    ["evict", "data_plane.proxy_crashing", PROXY, "evict_pod(facts.pod)"],
+    ["rollout", "data_plane.outdated", r#""workload", "control_plane""#, "rollout_restart(facts.workload)"],
+    [
+        "shed",
+        "traffic.overload",
+        RULE,
+        r#"shed_load(facts.destination_rule, #{ max_requests: 4 }), notify("shed")"#,
+    ],
+    ["back", "config.rule_errors", RULE, "rollback_route(facts.destination_rule)"],
+    ["rotate", "security.certificate_expiring", r#""certificate""#, "rotate_certificate(facts.certificate)"],
+];
+
+const PROXY: &str = r#""pod", "proxy", "control_plane", "budget?", "workload?""#;
+const RULE: &str = r#""destination_rule", "traffic""#;
+
+fn bare([_, on, needs, plan]: &[&str; 4]) -> String {
+    format!(
+        "//! {on}.\nfn about() {{ #{{ on: [symptom(\"{on}\")], needs: [{needs}], recover: #{{ indicator: \
+         \"traffic.route_error_rate\", soak: \"2s\", within: \"20s\", hold: \"9s\" }} }} }}\n\
+         fn plan(facts) {{ [{plan}] }}\n\
+         fn next(history) {{ if history.attempts >= 4 {{ escalate(\"four\") }} else {{ retry() }} }}\n"
+    )
+}
+
 /// Rules with the bounds they were made of.
 pub(crate) struct Variant {
     pub(crate) bounds: Bounds,
@@ -188,6 +220,9 @@ fn variant(bounds: &Bounds) -> Variant {
     files.policies.remove("observe.yaml");
     files.policies.insert("world.yaml".to_owned(), bounds.yaml());
     files.playbooks.insert("second.rhai".to_owned(), SECOND.to_owned());
+    for playbook in &BARE {
+        files.playbooks.insert(format!("{}.rhai", playbook[0]), bare(playbook));
+    }
     let rules = match Rules::load(&files, None) {
         Ok(loaded) => Arc::new(loaded.rules),
         Err(notes) => panic!("the rules of the world are wrong: {}", notes[0]),

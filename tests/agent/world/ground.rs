@@ -15,15 +15,19 @@ use meshmend::model::indicator::{Figure, Level, Probe};
 use meshmend::model::plan::{Outcome, Rehearsal};
 use meshmend::model::subject::Subject;
 
+use super::fleet::{Fleet, deployment};
 use super::tape::Tape;
 
 /// What the cluster really looks like, whatever the engine believes.
 #[derive(Default)]
 pub(crate) struct Ground {
-    routes: BTreeMap<Subject, Truth>,
+    routes: BTreeMap<Subject, Route>,
+    pub(crate) fleet: Fleet,
+    /// Writes that reached their objects since anybody else touched them, by target.
+    pub(crate) applied: BTreeMap<Subject, Action>,
 }
 
-struct Truth {
+struct Route {
     uid: String,
     spec: Digest,
     revisions: u32,
@@ -51,7 +55,7 @@ impl Ground {
         let mut news = Vec::new();
         for route in routes() {
             let good = hash(&route.name, 0);
-            let truth = Truth { uid: "u-1".to_owned(), spec: good, revisions: 0, helped: false };
+            let truth = Route { uid: "u-1".to_owned(), spec: good, revisions: 0, helped: false };
             self.routes.insert(route.clone(), truth);
             news.push(self.seen(&route));
             let subject = route.clone();
@@ -70,6 +74,7 @@ impl Ground {
 
     /// Somebody deploys a bad revision.
     pub(crate) fn break_route(&mut self, route: &Subject) -> EventKind {
+        self.applied.remove(route);
         let truth = self.routes.get_mut(route).expect("all routes of the world are on the ground");
         truth.revisions += 1;
         truth.spec = hash(&route.name, truth.revisions);
@@ -82,6 +87,7 @@ impl Ground {
 
     /// Somebody else puts the good revision back.
     pub(crate) fn mend(&mut self, route: &Subject) -> EventKind {
+        self.applied.remove(route);
         let truth = self.routes.get_mut(route).expect("all routes of the world are on the ground");
         truth.spec = hash(&route.name, 0);
         self.seen(route)
@@ -89,6 +95,7 @@ impl Ground {
 
     /// Somebody deletes the route and makes it anew.
     pub(crate) fn replace(&mut self, route: &Subject) -> EventKind {
+        self.applied.remove(route);
         let truth = self.routes.get_mut(route).expect("all routes of the world are on the ground");
         truth.uid.push('x');
         self.seen(route)
@@ -104,13 +111,57 @@ impl Ground {
 
     /// A write reaches the API server, if its preconditions hold there.
     pub(crate) fn write(&mut self, action: &Action) -> bool {
-        let Action::RollbackRoute { target, uid, from, to } = action else { return false };
-        let Some(truth) = self.routes.get_mut(target) else { return false };
-        let fits = truth.uid == *uid && truth.spec == *from;
-        if fits {
-            truth.spec = *to;
+        let fits = self.reaches(action);
+        if let Some(target) = action.target().filter(|_| fits) {
+            self.applied.insert(target.clone(), action.clone());
         }
         fits
+    }
+
+    fn reaches(&mut self, action: &Action) -> bool {
+        let Some(target) = action.target() else { return false };
+        let (Action::RollbackRoute { uid, from, to, .. }, Some(route)) =
+            (action, self.routes.get_mut(target))
+        else {
+            return self.fleet.write(action);
+        };
+        let fits = route.uid == *uid && route.spec == *from;
+        if fits {
+            route.spec = *to;
+        }
+        fits
+    }
+
+    /// Things of the fleet change by themselves.
+    pub(crate) fn drift(&mut self, tape: &mut Tape) {
+        self.applied.retain(|target, _| self.routes.contains_key(target));
+        self.fleet.drift(tape);
+    }
+
+    /// What the watch sees of an object after a write to it.
+    pub(crate) fn news_of(&self, target: &Subject) -> Option<EventKind> {
+        self.routes.contains_key(target).then(|| self.seen(target))
+    }
+
+    fn helps(&mut self, target: &Subject, helps: bool) {
+        if let Some(route) = self.routes.get_mut(target) {
+            route.helped = helps;
+            return;
+        }
+        let helped = &mut self.fleet.helped;
+        let _ = if helps { helped.insert(target.clone()) } else { helped.remove(target) };
+    }
+
+    /// Whether what was done for a subject helped it: of a pod, as long as it is the same.
+    fn helped(&self, subject: &Subject) -> bool {
+        let written = match subject.kind.as_str() {
+            "Service" => Subject::destination_rule(&subject.namespace, &subject.name),
+            _ => subject.clone(),
+        };
+        match self.routes.get(subject) {
+            Some(route) => route.helped,
+            None => self.fleet.helped.contains(&written) || self.fleet.helped.contains(&deployment()),
+        }
     }
 
     /// A well-formed answer to an effect of the engine.
@@ -132,8 +183,7 @@ impl Ground {
                 EventKind::Executed { incident, plan, step, direction, run, outcome }
             }
             Effect::Probe { incident, probe, indicator, subject, .. } => {
-                let helped = self.routes.get(subject).is_some_and(|truth| truth.helped);
-                let weights = if helped { [85, 6, 5, 4] } else { [6, 4, 82, 8] };
+                let weights = if self.helped(subject) { [85, 6, 5, 4] } else { [6, 4, 82, 8] };
                 let reading = reading(indicator, tape.weighted(&weights), now);
                 EventKind::Probed { incident: incident.clone(), probe: *probe, reading }
             }
@@ -151,30 +201,33 @@ impl Ground {
     }
 
     fn outcome(&mut self, action: &Action, tape: &mut Tape) -> Outcome {
-        let Action::RollbackRoute { target, to, .. } = action else { return Outcome::AlreadyDone };
-        let truth = self.routes.get_mut(target).expect("the engine writes to routes of the world only");
-        if truth.spec == *to {
+        let target = action.target().expect("only writes are executed").clone();
+        let already = match (action, self.routes.get(&target)) {
+            (Action::RollbackRoute { to, .. }, Some(route)) => route.spec == *to,
+            _ => self.fleet.is_so(action),
+        };
+        if already {
             return Outcome::AlreadyDone;
         }
         match tape.weighted(&[70, 7, 6, 7, 7, 3]) {
             0 if self.write(action) => {
-                let helped = tape.percent(50);
-                self.routes.get_mut(target).expect("looked up above").helped = helped;
+                let helps = tape.percent(50);
+                self.helps(&target, helps);
                 Outcome::Done { detail: "written".to_owned() }
             }
-            0 | 1 => Outcome::Stale { why: "another revision is in force".to_owned() },
+            // Somebody else did the same a moment before; that a pod was restarted cannot be told from it.
+            5 if self.routes.contains_key(&target) => {
+                self.write(action);
+                Outcome::AlreadyDone
+            }
+            0 | 1 | 5 => Outcome::Stale { why: "another revision is in force".to_owned() },
             2 => Outcome::Failed { why: "admission refused".to_owned() },
             // The answer is lost after the write, or before it.
             3 => {
                 self.write(action);
                 Outcome::Unknown { why: "time-out".to_owned() }
             }
-            4 => Outcome::Unknown { why: "connection lost".to_owned() },
-            // Somebody else did the same a moment before.
-            _ => {
-                self.write(action);
-                Outcome::AlreadyDone
-            }
+            _ => Outcome::Unknown { why: "connection lost".to_owned() },
         }
     }
 
@@ -202,9 +255,11 @@ impl Ground {
                 }
                 findings.facts.route = Some(route);
             }
-            _ => miss(&mut findings, "route"),
+            None if what != 1 => self.fleet.findings(inspect, &mut findings, tape),
+            _ => inspect.needs.iter().for_each(|fact| miss(&mut findings, fact)),
         }
-        if what == 2 {
+        if findings.missing.contains_key("traffic") {
+        } else if what == 2 {
             miss(&mut findings, "traffic");
         } else {
             let error_rate = if tape.percent(95) { 0.31 } else { 0.01 };
@@ -233,7 +288,7 @@ fn host(route: &Subject) -> String {
     format!("{}.{}.svc.cluster.local", route.name, route.namespace)
 }
 
-fn route_facts(truth: &Truth, inspect: &Inspect, now: Timestamp) -> RouteFacts {
+fn route_facts(truth: &Route, inspect: &Inspect, now: Timestamp) -> RouteFacts {
     let subject = &inspect.subject;
     let good = || inspect.good.iter().filter(|_| inspect.uid == truth.uid);
     let last_good = good().find(|good| good.spec_hash != truth.spec).map(|good| LastGoodFacts {
