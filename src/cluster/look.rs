@@ -10,8 +10,9 @@ use kube::api::ListParams;
 use super::client::{limited, told};
 use super::host::service;
 use super::object::VirtualService;
+use super::precedence::{Client, Found};
 use super::route::{Leads, Route};
-use super::rule;
+use super::rule::rule_for;
 use super::store::Cluster;
 use crate::model::facts::Destination;
 use crate::model::subject::Subject;
@@ -61,9 +62,13 @@ impl Cluster {
         let labels = match &lead.subset {
             None => None,
             Some(subset) => {
-                let rules: Vec<rule::Rule> = self.stores().rules.values().cloned().collect();
-                match rule::subset(&rules, client, &lead.host, subset) {
-                    Some(labels) => Some(labels),
+                let rule = match rule_for(&self.routes(), &Client::of(client), &lead.host) {
+                    Found::One(rule) => rule,
+                    Found::Nothing => return Ok((false, 0)),
+                    Found::Unclear(why) => return Err(format!("the rule for {}: {why}", lead.host)),
+                };
+                match rule.subsets.get(subset) {
+                    Some(subset) => Some(subset.labels.clone()),
                     None => return Ok((false, 0)),
                 }
             }

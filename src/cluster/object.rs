@@ -9,8 +9,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// A kind of Istio's networking group.
+/// A kind of object.
 pub trait Kind: fmt::Debug + Clone + Send + Sync + 'static {
+    /// Its API group.
+    const GROUP: &'static str = crate::model::subject::ISTIO_NETWORKING;
     /// Its name.
     const KIND: &'static str;
     /// Its plural in paths.
@@ -62,7 +64,7 @@ impl<K: Kind> kube::Resource for Object<K> {
     }
 
     fn group(&(): &()) -> Cow<'_, str> {
-        crate::model::subject::ISTIO_NETWORKING.into()
+        K::GROUP.into()
     }
 
     fn version(&(): &()) -> Cow<'_, str> {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use kube::Client;
 use tokio::sync::watch;
 
+use super::object::VirtualServiceKind;
 use super::route::Route;
-use super::rule::Rule;
 use crate::model::subject::Subject;
 
 /// Pause between two looks at interrupted watches.
@@ -26,7 +26,6 @@ pub struct Cluster {
 #[derive(Default)]
 pub(super) struct Stores {
     pub(super) routes: BTreeMap<Subject, Arc<Route>>,
-    pub(super) rules: BTreeMap<(String, String), Rule>,
     /// Last trouble of each watch; absent while it is fine.
     pub(super) troubles: BTreeMap<String, String>,
 }
@@ -98,13 +97,13 @@ impl Cluster {
         self.stores().troubles.iter().map(|(watch, why)| format!("{watch}: {why}")).collect()
     }
 
-    /// A route of the cache.
+    /// A routing object of the cache.
     #[must_use]
     pub fn route(&self, subject: &Subject) -> Option<Arc<Route>> {
         self.stores().routes.get(subject).cloned()
     }
 
-    /// All routes of the cache.
+    /// All routing objects of the cache.
     #[must_use]
     pub fn routes(&self) -> Vec<Arc<Route>> {
         self.stores().routes.values().cloned().collect()
@@ -129,7 +128,7 @@ impl Cluster {
     pub fn in_force(&self) -> Vec<Arc<Route>> {
         let stores = self.stores();
         let mut by_host: BTreeMap<&str, Vec<&Arc<Route>>> = BTreeMap::new();
-        for route in stores.routes.values() {
+        for route in stores.routes.values().filter(|route| route.is::<VirtualServiceKind>()) {
             for host in &route.hosts {
                 by_host.entry(host).or_default().push(route);
             }
@@ -138,7 +137,8 @@ impl Cluster {
             let rivals = route.hosts.iter().filter_map(|host| by_host.get(host.as_str())).flatten();
             rivals.into_iter().any(|other| route.loses_to(other))
         };
-        stores.routes.values().filter(|route| !route.has_wildcard() && !loses(route)).cloned().collect()
+        let ours = stores.routes.values().filter(|route| route.is::<VirtualServiceKind>());
+        ours.filter(|route| !route.has_wildcard() && !loses(route)).cloned().collect()
     }
 
     /// Routes that are in force instead of this one.
@@ -153,8 +153,10 @@ impl Cluster {
     #[must_use]
     pub fn population(&self, subject: &Subject) -> (u64, u64) {
         let stores = self.stores();
-        let same = stores.routes.keys().filter(|other| other.namespace == subject.namespace).count();
-        (u64::try_from(same).unwrap_or(u64::MAX), u64::try_from(stores.routes.len()).unwrap_or(u64::MAX))
+        let alike = stores.routes.keys().filter(|other| other.kind == subject.kind);
+        let near = alike.clone().filter(|other| other.namespace == subject.namespace).count();
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        (count(near), count(alike.count()))
     }
 
     /// The route that serves a host. Several of them are an answer for people: which one is meant is not
@@ -165,7 +167,7 @@ impl Cluster {
         let serving: Vec<&Subject> = stores
             .routes
             .values()
-            .filter(|route| route.hosts.iter().any(|known| known == host))
+            .filter(|route| route.is::<VirtualServiceKind>() && route.hosts.iter().any(|known| known == host))
             .map(|route| &route.subject)
             .collect();
         match serving.as_slice() {

@@ -1,4 +1,4 @@
-//! The watches: every revision of every route, and the DestinationRules beside them.
+//! The watches: every revision of every routing object.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -15,9 +15,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
 use super::client::told;
-use super::object::{DestinationRule, VirtualService};
+use super::object::{Kind, Object};
 use super::route::Route;
-use super::rule::Rule;
 use super::store::Cluster;
 use crate::model::digest::canonical;
 use crate::model::history::RevisionSeen;
@@ -49,29 +48,34 @@ impl Cluster {
             .map(|scope| {
                 let (cluster, out) = (Arc::clone(self), out.clone());
                 async move {
-                    let routes = cluster.watch_routes(scope.as_deref(), &out);
-                    let rules = cluster.watch_rules(scope.as_deref());
+                    let routes = cluster.watch_routes(scope.as_deref(), Route::of, &out);
+                    let rules = cluster.watch_routes(scope.as_deref(), Route::of_rule, &out);
                     futures::join!(routes, rules);
                 }
             })
             .collect()
     }
 
-    async fn watch_routes(&self, scope: Option<&str>, out: &mpsc::Sender<Seen>) {
-        let mut watch = Watch::<VirtualService>::new(self, "VirtualServices", scope);
+    async fn watch_routes<K: Kind>(
+        &self,
+        scope: Option<&str>,
+        read: fn(Object<K>) -> Route,
+        out: &mpsc::Sender<Seen>,
+    ) {
+        let mut watch = Watch::<Object<K>>::new(self, &format!("{}s", K::KIND), scope);
         let mut listed: BTreeSet<Subject> = BTreeSet::new();
         loop {
             match watch.next().await {
                 watcher::Event::Init => listed.clear(),
                 watcher::Event::InitApply(object) => {
-                    let route = Route::of(object);
+                    let route = read(object);
                     listed.insert(route.subject.clone());
                     self.take_route(route, out).await;
                 }
-                watcher::Event::Apply(object) => self.take_route(Route::of(object), out).await,
-                watcher::Event::Delete(object) => self.drop_route(&Route::of(object).subject, out).await,
+                watcher::Event::Apply(object) => self.take_route(read(object), out).await,
+                watcher::Event::Delete(object) => self.drop_route(&read(object).subject, out).await,
                 watcher::Event::InitDone => {
-                    self.drop_unlisted(scope, &listed, out).await;
+                    self.drop_unlisted::<K>(scope, &listed, out).await;
                     watch.listed();
                 }
             }
@@ -103,43 +107,20 @@ impl Cluster {
     }
 
     /// What a fresh list does not hold any more vanished while nobody looked.
-    async fn drop_unlisted(&self, scope: Option<&str>, listed: &BTreeSet<Subject>, out: &mpsc::Sender<Seen>) {
+    async fn drop_unlisted<K: Kind>(
+        &self,
+        scope: Option<&str>,
+        listed: &BTreeSet<Subject>,
+        out: &mpsc::Sender<Seen>,
+    ) {
         let gone: Vec<Subject> = {
             let stores = self.stores();
-            let ours =
-                stores.routes.keys().filter(|s| scope.is_none_or(|namespace| s.namespace == namespace));
+            let kind = stores.routes.values().filter(|route| route.is::<K>()).map(|route| &route.subject);
+            let ours = kind.filter(|s| scope.is_none_or(|namespace| s.namespace == namespace));
             ours.filter(|subject| !listed.contains(*subject)).cloned().collect()
         };
         for subject in gone {
             self.drop_route(&subject, out).await;
-        }
-    }
-
-    async fn watch_rules(&self, scope: Option<&str>) {
-        let mut watch = Watch::<DestinationRule>::new(self, "DestinationRules", scope);
-        let mut fresh = Vec::new();
-        loop {
-            match watch.next().await {
-                watcher::Event::Init => fresh.clear(),
-                watcher::Event::InitApply(object) => fresh.push(Rule::of(&object)),
-                watcher::Event::InitDone => {
-                    let mut stores = self.stores();
-                    stores.rules.retain(|(namespace, _), _| scope.is_some_and(|scope| scope != namespace));
-                    for rule in fresh.drain(..) {
-                        stores.rules.insert((rule.namespace.clone(), rule.name.clone()), rule);
-                    }
-                    drop(stores);
-                    watch.listed();
-                }
-                watcher::Event::Apply(object) => {
-                    let rule = Rule::of(&object);
-                    self.stores().rules.insert((rule.namespace.clone(), rule.name.clone()), rule);
-                }
-                watcher::Event::Delete(object) => {
-                    let rule = Rule::of(&object);
-                    self.stores().rules.remove(&(rule.namespace, rule.name));
-                }
-            }
         }
     }
 }
