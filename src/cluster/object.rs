@@ -17,6 +17,8 @@ pub trait Kind: fmt::Debug + Clone + Send + Sync + 'static {
     const KIND: &'static str;
     /// Its plural in paths.
     const PLURAL: &'static str;
+    /// Whether a mesh works without it.
+    const OPTIONAL: bool = false;
 }
 
 /// VirtualService.
@@ -37,6 +39,17 @@ impl Kind for DestinationRuleKind {
     const PLURAL: &'static str = "destinationrules";
 }
 
+/// HTTPRoute of the Gateway API.
+#[derive(Clone, Debug)]
+pub struct HttpRouteKind;
+
+impl Kind for HttpRouteKind {
+    const GROUP: &'static str = "gateway.networking.k8s.io";
+    const KIND: &'static str = "HTTPRoute";
+    const PLURAL: &'static str = "httproutes";
+    const OPTIONAL: bool = true;
+}
+
 /// An object with its raw spec.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(bound = "")]
@@ -54,6 +67,8 @@ pub struct Object<K> {
 pub type VirtualService = Object<VirtualServiceKind>;
 /// An Istio DestinationRule.
 pub type DestinationRule = Object<DestinationRuleKind>;
+/// An HTTPRoute of the Gateway API.
+pub type HttpRoute = Object<HttpRouteKind>;
 
 impl<K: Kind> kube::Resource for Object<K> {
     type DynamicType = ();
@@ -68,7 +83,7 @@ impl<K: Kind> kube::Resource for Object<K> {
     }
 
     fn version(&(): &()) -> Cow<'_, str> {
-        // Served since Istio 1.22; older ones are out of support.
+        // Served since Istio 1.22 and Gateway API 1.0; older ones are out of support.
         "v1".into()
     }
 

@@ -9,11 +9,15 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::host::fqdn;
-use super::object::{DestinationRule, Kind, Object, VirtualService, VirtualServiceKind};
+use super::object::{
+    DestinationRule, HttpRoute, HttpRouteKind, Kind, Object, VirtualService, VirtualServiceKind,
+};
 use super::owner;
 use crate::model::digest::Digest;
 use crate::model::facts::ManagedBy;
 use crate::model::subject::Subject;
+
+mod http;
 
 /// Annotation that a shed of ours leaves on the rule it tightened.
 pub const RESTORE: &str = "meshmend.dev/restore";
@@ -84,6 +88,15 @@ impl Route {
         route
     }
 
+    /// Reads an HTTPRoute. Its hosts are the Services it stands before, and the names it serves at gateways.
+    #[must_use]
+    pub fn of_http(object: HttpRoute) -> Self {
+        let mut route = Self::read(object);
+        let (hosts, gateways) = http::hosts(&route.spec, &route.subject.namespace);
+        (route.hosts, route.gateways) = (hosts, gateways);
+        route
+    }
+
     fn read<K: Kind>(object: Object<K>) -> Self {
         let meta = object.metadata;
         let (manager, written_at) = owner::writer(&meta);
@@ -138,7 +151,7 @@ impl Route {
     /// Where it sends traffic.
     #[must_use]
     pub fn leads(&self) -> Vec<Leads> {
-        leads(&self.spec, &self.subject.namespace)
+        leads(&self.subject, &self.spec)
     }
 
     /// Whether `other` is in force instead of this one for a host they share on a gateway they share.
@@ -147,11 +160,12 @@ impl Route {
     /// oldest wins whole, then name, then namespace.
     #[must_use]
     pub fn loses_to(&self, other: &Self) -> bool {
+        let alike = self.subject.kind == other.subject.kind;
         self.subject != other.subject
-            && self.subject.kind == other.subject.kind
+            && (alike || self.is::<HttpRouteKind>())
             && self.hosts.iter().any(|host| other.hosts.contains(host))
             && self.gateways.iter().any(|gateway| other.gateways.contains(gateway))
-            && other.rank(self) == Ordering::Less
+            && (!alike || other.rank(self) == Ordering::Less)
     }
 
     /// Whether everybody may see it.
@@ -168,10 +182,14 @@ impl Route {
     }
 }
 
-/// Where a VirtualService spec of this namespace sends traffic, each destination once with the largest
-/// weight it has anywhere. Weights of zero vanish, as in Istio; a single destination counts 100.
+/// Where a spec of this object sends traffic, each destination once with the largest weight it has anywhere.
+/// Weights of zero vanish, as in Istio; a single destination counts 100. A DestinationRule leads nowhere.
 #[must_use]
-pub fn leads(spec: &Value, namespace: &str) -> Vec<Leads> {
+pub fn leads(subject: &Subject, spec: &Value) -> Vec<Leads> {
+    let namespace = &subject.namespace;
+    if subject.kind == HttpRouteKind::KIND {
+        return http::leads(spec, namespace);
+    }
     let mut found: BTreeMap<(String, Option<String>), u32> = BTreeMap::new();
     for protocol in ["http", "tls", "tcp"] {
         for rule in spec.get(protocol).and_then(Value::as_array).into_iter().flatten() {
@@ -243,7 +261,7 @@ mod tests {
                        {"destination": {"host": "cart", "subset": "v3"}, "weight": 0}]},
             {"route": [{"destination": {"host": "web.other.svc.cluster.local"}}]},
         ]});
-        let found: Vec<(String, u32)> = leads(&spec, "shop")
+        let found: Vec<(String, u32)> = leads(&Subject::virtual_service("shop", "cart"), &spec)
             .into_iter()
             .map(|l| (format!("{}/{}", l.host, l.subset.unwrap_or_default()), l.weight))
             .collect();

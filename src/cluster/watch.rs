@@ -8,10 +8,8 @@ use std::time::Duration;
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
-use k8s_openapi::NamespaceResourceScope;
 use kube::Api;
 use kube::runtime::watcher;
-use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
 use super::client::told;
@@ -42,7 +40,7 @@ impl Cluster {
         let all = self.namespaces.iter().any(|namespace| namespace == "*");
         let scopes: Vec<Option<String>> =
             if all { vec![None] } else { self.namespaces.iter().cloned().map(Some).collect() };
-        self.synced.send_modify(|synced| synced.of = scopes.len() * 2);
+        self.synced.send_modify(|synced| synced.of = scopes.len() * 3);
         scopes
             .into_iter()
             .map(|scope| {
@@ -50,7 +48,8 @@ impl Cluster {
                 async move {
                     let routes = cluster.watch_routes(scope.as_deref(), Route::of, &out);
                     let rules = cluster.watch_routes(scope.as_deref(), Route::of_rule, &out);
-                    futures::join!(routes, rules);
+                    let http = cluster.watch_routes(scope.as_deref(), Route::of_http, &out);
+                    futures::join!(routes, rules, http);
                 }
             })
             .collect()
@@ -62,7 +61,7 @@ impl Cluster {
         read: fn(Object<K>) -> Route,
         out: &mpsc::Sender<Seen>,
     ) {
-        let mut watch = Watch::<Object<K>>::new(self, &format!("{}s", K::KIND), scope);
+        let mut watch = Watch::<K>::new(self, &format!("{}s", K::KIND), scope);
         let mut listed: BTreeSet<Subject> = BTreeSet::new();
         loop {
             match watch.next().await {
@@ -127,14 +126,30 @@ impl Cluster {
 
 /// One watch. After any error it starts over with a list: a watch that comes back without one tells nothing
 /// until the next change, and until then nobody could know whether the store is whole.
-struct Watch<'c, K: kube::Resource> {
+struct Watch<'c, K: Kind> {
     cluster: &'c Cluster,
-    api: Api<K>,
+    api: Api<Object<K>>,
     name: String,
-    stream: BoxStream<'static, watcher::Result<watcher::Event<K>>>,
+    stream: BoxStream<'static, watcher::Result<watcher::Event<Object<K>>>>,
     pauses: ExponentialBackoff,
     first: bool,
+    optional: bool,
+    absent: Absent,
 }
+
+/// What comes next where the kind is not installed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Absent {
+    /// It is, as far as we know.
+    No,
+    /// The empty list ends.
+    Listed,
+    /// Another look, after a pause.
+    Again,
+}
+
+/// Pause before another look whether a kind is installed by now: nobody waits for it.
+const INSTALLED_BY_NOW: Duration = Duration::from_secs(60);
 
 /// Pauses between two tries: short at first, because most troubles are; a list every ten seconds is no
 /// burden for a server that comes back.
@@ -144,11 +159,7 @@ fn pauses() -> ExponentialBackoff {
     policy.with_jitter().without_max_times().build()
 }
 
-impl<'c, K> Watch<'c, K>
-where
-    K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-    K: Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
-{
+impl<'c, K: Kind> Watch<'c, K> {
     fn new(cluster: &'c Cluster, plural: &str, scope: Option<&str>) -> Self {
         let client = cluster.client.clone();
         let (api, name) = match scope {
@@ -158,14 +169,31 @@ where
             None => (Api::all(client), format!("watch of {plural}")),
         };
         let stream = watcher(Api::clone(&api), watcher::Config::default()).boxed();
-        Self { cluster, api, name, stream, pauses: pauses(), first: true }
+        let (optional, absent) = (K::OPTIONAL, Absent::No);
+        Self { cluster, api, name, stream, pauses: pauses(), first: true, optional, absent }
     }
 
     /// The next event; troubles on the way are noted, and waited for.
-    async fn next(&mut self) -> watcher::Event<K> {
+    async fn next(&mut self) -> watcher::Event<Object<K>> {
+        match std::mem::replace(&mut self.absent, Absent::No) {
+            Absent::No => {}
+            Absent::Listed => {
+                self.absent = Absent::Again;
+                return watcher::Event::InitDone;
+            }
+            Absent::Again => {
+                tokio::time::sleep(INSTALLED_BY_NOW).await;
+                self.stream = watcher(self.api.clone(), watcher::Config::default()).boxed();
+            }
+        }
         loop {
             match self.stream.next().await {
                 Some(Ok(event)) => return event,
+                // No such kind: then there are none of it, and that is no trouble.
+                Some(Err(error)) if self.optional && is_not_installed(&error) => {
+                    self.absent = Absent::Listed;
+                    return watcher::Event::Init;
+                }
                 Some(Err(error)) => self.cluster.trouble(&self.name, Some(&error)),
                 None => {}
             }
@@ -182,6 +210,11 @@ where
             self.cluster.synced.send_modify(|synced| synced.done += 1);
         }
     }
+}
+
+/// Whether the API server does not know the kind.
+fn is_not_installed(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 404)
 }
 
 impl Cluster {

@@ -12,7 +12,10 @@ impl Effectors {
         let mut findings = Findings::default();
         let (namespace, mesh) = self.cluster.population(&inspect.subject);
         findings.population = Population { workload: 1, namespace, mesh };
-        if inspect.subject.kind != "VirtualService" {
+        if inspect.needs.iter().any(|need| need == "destination_rule") {
+            self.add_rule(&mut findings, inspect).await;
+        }
+        if !matches!(inspect.subject.kind.as_str(), "VirtualService" | "HTTPRoute") {
             if inspect.needs.iter().any(|need| need == "route") {
                 let why = format!("{} is no routing object we can read", inspect.subject);
                 findings.missing.insert("route".to_owned(), why);
@@ -75,7 +78,7 @@ impl Effectors {
         })
     }
 
-    async fn last_good(&self, namespace: &str, good: &LastGood) -> Result<LastGoodFacts, String> {
+    pub(super) async fn last_good(&self, namespace: &str, good: &LastGood) -> Result<LastGoodFacts, String> {
         let leads: Vec<Leads> = good
             .destinations
             .iter()
