@@ -4,20 +4,20 @@ mod execute;
 mod inspect;
 mod notify;
 mod rehearse;
+mod rule;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::PatchParams;
 use serde_json::Value;
 
 use crate::clock::Clock;
-use crate::cluster::{Cluster, ProxyEyes, Route, VirtualService, limited, rollback_patch};
+use crate::cluster::{Cluster, ProxyEyes, Route, rollback_patch};
 use crate::model::action::Action;
 use crate::model::digest::Digest;
-use crate::model::facts::ManagedBy;
+use crate::model::facts::{Destination, ManagedBy};
 use crate::model::history::FIELD_MANAGER;
 use crate::model::plan::Direction;
 use crate::model::subject::Subject;
@@ -141,8 +141,10 @@ impl Effectors {
         if let Some(winner) = self.cluster.shadowing(route).into_iter().next() {
             return Some(format!("{winner} is in force for its host by now"));
         }
-        let leads = crate::cluster::leads(wanted, &route.subject.namespace);
-        let found = match self.cluster.look(&route.subject.namespace, &leads).await {
+        if route.shed {
+            return Some("limits of ours are on the object by now".to_owned());
+        }
+        let found = match self.led(route, wanted).await {
             Ok(found) => found,
             Err(why) => return Some(format!("nobody could look where it leads: {why}")),
         };
@@ -154,21 +156,29 @@ impl Effectors {
         ))
     }
 
+    /// Where traffic would go.
+    async fn led(&self, route: &Route, wanted: &Value) -> Result<Vec<Destination>, String> {
+        if route.subject.kind == "DestinationRule" {
+            return self.cluster.look_if(route, wanted).await;
+        }
+        let leads = crate::cluster::leads(&route.subject, wanted);
+        self.cluster.look(&route.subject.namespace, &leads).await
+    }
+
     /// Sends the patch.
-    async fn patch(&self, target: &Subject, body: &Value, run: Run) -> Result<VirtualService, kube::Error> {
-        let api: Api<VirtualService> = Api::namespaced(self.cluster.client.clone(), &target.namespace);
+    async fn patch(&self, target: &Subject, body: &Value, run: Run) -> Result<Route, kube::Error> {
         let params = PatchParams {
             dry_run: matches!(run, Run::Dry),
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PatchParams::default()
         };
-        limited(api.patch(&target.name, &params, &Patch::Merge(body))).await
+        self.cluster.patch_route(target, &params, body).await
     }
 }
 
 /// An admission webhook may change what we send: then the old spec is not what would be in force.
-fn mutated(answer: &VirtualService, action: &Action) -> Option<String> {
-    let found = Digest::of_json(&answer.spec);
+fn mutated(answer: &Route, action: &Action) -> Option<String> {
+    let found = answer.spec_hash;
     if matches!(action, Action::RollbackRoute { to, .. } if *to == found) {
         return None;
     }

@@ -93,7 +93,9 @@ impl Boards {
             self.lock().retain(&indicator, |subject| there.contains(subject), self.clock.now());
             prover.retain(|subject| there.contains(subject));
             for (route, reading) in read {
-                let signal = self.lock().take(&self.rules.indicators, &reading);
+                // What ails a rule's host is told of its route or Service; the rule only earns its proof.
+                let ours = route.subject.kind != "DestinationRule";
+                let signal = ours.then(|| self.lock().take(&self.rules.indicators, &reading)).flatten();
                 if let Some(signal) = signal
                     && out.send(Input::event(EventKind::Signal { signal })).await.is_err()
                 {
@@ -125,7 +127,8 @@ impl Boards {
 
     async fn read_all(&self, indicator: &Indicator, window_s: u64) -> Vec<(Arc<Route>, Reading)> {
         // The requests of a host belong to the route in force: another one neither earns nor answers for them.
-        let routes = self.cluster.in_force();
+        let mut routes = self.cluster.in_force();
+        routes.extend(self.cluster.rules_in_force());
         let mut hosts: Vec<String> = routes.iter().flat_map(|route| route.hosts.clone()).collect();
         hosts.sort_unstable();
         hosts.dedup();
@@ -188,7 +191,7 @@ impl Boards {
     /// # Errors
     /// Nobody could look.
     pub async fn proven_destinations(&self, route: &Route) -> Result<Vec<ProvenDestination>, String> {
-        let found = self.cluster.look(&route.subject.namespace, &route.leads()).await?;
+        let found = self.cluster.look(&route.subject.namespace, &self.cluster.leads_of(route)).await?;
         Ok(found
             .into_iter()
             .map(|d| ProvenDestination {

@@ -34,7 +34,7 @@ impl Cluster {
     /// # Errors
     /// The error as kube has it, for those who must tell refusals from hiccups.
     pub async fn get_pod(&self, subject: &Subject) -> Result<Option<Pod>, kube::Error> {
-        let object: Option<PodObject> = self.get(subject).await?;
+        let object: Option<PodObject> = self.fresh(subject).await?;
         Ok(object.map(|object| Pod::of(&object, &mut Names::default())))
     }
 
@@ -89,7 +89,7 @@ impl Cluster {
     /// # Errors
     /// The API server's words.
     pub async fn read_certificate(&self, subject: &Subject) -> Result<Option<Certificate>, String> {
-        let object: Option<CertificateObject> = self.get(subject).await.map_err(|error| told(&error))?;
+        let object: Option<CertificateObject> = self.fresh(subject).await.map_err(|error| told(&error))?;
         Ok(object.map(|object| Certificate::of(&object, &mut Names::default())))
     }
 
@@ -112,7 +112,7 @@ impl Cluster {
         Ok(status.map_err(|error| told(&error))?.map(|status| Issuer::of(&status)))
     }
 
-    async fn get<K>(&self, subject: &Subject) -> Result<Option<K>, kube::Error>
+    async fn fresh<K>(&self, subject: &Subject) -> Result<Option<K>, kube::Error>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
         K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,

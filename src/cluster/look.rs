@@ -1,17 +1,20 @@
 //! A live look at where a route leads: are host and subset there, and how many endpoints are ready.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Api;
-use kube::api::ListParams;
+use kube::api::{ListParams, Patch, PatchParams};
+use serde_json::Value;
 
 use super::client::{limited, told};
 use super::host::service;
-use super::object::VirtualService;
+use super::object::{DestinationRuleKind, HttpRouteKind, Kind, Object, VirtualServiceKind};
+use super::precedence::{Client, Found};
 use super::route::{Leads, Route};
-use super::rule;
+use super::rule::rule_for;
 use super::store::Cluster;
 use crate::model::facts::Destination;
 use crate::model::subject::Subject;
@@ -30,8 +33,47 @@ impl Cluster {
     /// # Errors
     /// The error as kube has it, for those who must tell refusals from hiccups.
     pub async fn get_route(&self, subject: &Subject) -> Result<Option<Route>, kube::Error> {
-        let api: Api<VirtualService> = Api::namespaced(self.client.clone(), &subject.namespace);
-        Ok(limited(api.get_opt(&subject.name)).await?.map(Route::of))
+        match subject.kind.as_str() {
+            DestinationRuleKind::KIND => self.get(subject, Route::of_rule).await,
+            HttpRouteKind::KIND => self.get(subject, Route::of_http).await,
+            _ => self.get(subject, Route::of).await,
+        }
+    }
+
+    async fn get<K: Kind>(
+        &self,
+        subject: &Subject,
+        read: fn(Object<K>) -> Route,
+    ) -> Result<Option<Route>, kube::Error> {
+        let api: Api<Object<K>> = Api::namespaced(self.client.clone(), &subject.namespace);
+        Ok(limited(api.get_opt(&subject.name)).await?.map(read))
+    }
+
+    /// Sends a merge patch of a routing object, and reads the answer.
+    ///
+    /// # Errors
+    /// The error as kube has it.
+    pub async fn patch_route(
+        &self,
+        subject: &Subject,
+        params: &PatchParams,
+        body: &Value,
+    ) -> Result<Route, kube::Error> {
+        match subject.kind.as_str() {
+            DestinationRuleKind::KIND => self.merge(subject, params, body).await.map(Route::of_rule),
+            HttpRouteKind::KIND => self.merge(subject, params, body).await.map(Route::of_http),
+            _ => self.merge(subject, params, body).await.map(Route::of),
+        }
+    }
+
+    async fn merge<K: Kind>(
+        &self,
+        subject: &Subject,
+        params: &PatchParams,
+        body: &Value,
+    ) -> Result<Object<K>, kube::Error> {
+        let api: Api<Object<K>> = Api::namespaced(self.client.clone(), &subject.namespace);
+        limited(api.patch(&subject.name, params, &Patch::Merge(body))).await
     }
 
     /// Looks at where a route of `client` (a namespace) leads.
@@ -39,9 +81,31 @@ impl Cluster {
     /// # Errors
     /// Endpoints or pods could not be read: nothing is known then, not even "none".
     pub async fn look(&self, client: &str, leads: &[Leads]) -> Result<Vec<Destination>, String> {
+        self.look_by(&self.routes(), client, leads).await
+    }
+
+    /// Looks at where the traffic of a rule's host would go if its spec were another.
+    ///
+    /// # Errors
+    /// As for [`Self::look`].
+    pub async fn look_if(&self, rule: &Route, spec: &Value) -> Result<Vec<Destination>, String> {
+        let mut rules = self.routes();
+        for known in rules.iter_mut().filter(|known| known.subject == rule.subject) {
+            let spec = Arc::new(spec.clone());
+            *known = Arc::new(Route { spec, ..Route::clone(known) });
+        }
+        self.look_by(&rules, &rule.subject.namespace, &self.leads_of(rule)).await
+    }
+
+    async fn look_by(
+        &self,
+        rules: &[Arc<Route>],
+        client: &str,
+        leads: &[Leads],
+    ) -> Result<Vec<Destination>, String> {
         let mut found = Vec::with_capacity(leads.len());
         for lead in leads {
-            let (defined, ready_endpoints) = self.behind(client, lead).await?;
+            let (defined, ready_endpoints) = self.behind(rules, client, lead).await?;
             found.push(Destination {
                 host: lead.host.clone(),
                 subset: lead.subset.clone(),
@@ -53,7 +117,7 @@ impl Cluster {
         Ok(found)
     }
 
-    async fn behind(&self, client: &str, lead: &Leads) -> Result<(bool, u32), String> {
+    async fn behind(&self, rules: &[Arc<Route>], client: &str, lead: &Leads) -> Result<(bool, u32), String> {
         let Some((name, namespace)) = service(&lead.host) else {
             // A host outside of the cluster: we cannot look behind it, so we do not vouch for it.
             return Ok((false, 0));
@@ -61,9 +125,13 @@ impl Cluster {
         let labels = match &lead.subset {
             None => None,
             Some(subset) => {
-                let rules: Vec<rule::Rule> = self.stores().rules.values().cloned().collect();
-                match rule::subset(&rules, client, &lead.host, subset) {
-                    Some(labels) => Some(labels),
+                let rule = match rule_for(rules, &Client::of(client), &lead.host) {
+                    Found::One(rule) => rule,
+                    Found::Nothing => return Ok((false, 0)),
+                    Found::Unclear(why) => return Err(format!("the rule for {}: {why}", lead.host)),
+                };
+                match rule.subsets.get(subset) {
+                    Some(subset) => Some(subset.labels.clone()),
                     None => return Ok((false, 0)),
                 }
             }
@@ -111,4 +179,17 @@ fn ready_pods(slices: &[EndpointSlice]) -> BTreeSet<String> {
             named.or_else(|| endpoint.addresses.first().cloned())
         })
         .collect()
+}
+
+/// The resource of a routing object, as rights name it.
+#[must_use]
+pub fn resource(subject: &Subject) -> String {
+    fn of<K: Kind>() -> String {
+        format!("{}.{}", K::PLURAL, K::GROUP)
+    }
+    match subject.kind.as_str() {
+        DestinationRuleKind::KIND => of::<DestinationRuleKind>(),
+        HttpRouteKind::KIND => of::<HttpRouteKind>(),
+        _ => of::<VirtualServiceKind>(),
+    }
 }

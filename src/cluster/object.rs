@@ -9,12 +9,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// A kind of Istio's networking group.
+/// A kind of object.
 pub trait Kind: fmt::Debug + Clone + Send + Sync + 'static {
+    /// Its API group.
+    const GROUP: &'static str = crate::model::subject::ISTIO_NETWORKING;
     /// Its name.
     const KIND: &'static str;
     /// Its plural in paths.
     const PLURAL: &'static str;
+    /// Whether a mesh works without it.
+    const OPTIONAL: bool = false;
 }
 
 /// VirtualService.
@@ -35,6 +39,17 @@ impl Kind for DestinationRuleKind {
     const PLURAL: &'static str = "destinationrules";
 }
 
+/// HTTPRoute of the Gateway API.
+#[derive(Clone, Debug)]
+pub struct HttpRouteKind;
+
+impl Kind for HttpRouteKind {
+    const GROUP: &'static str = "gateway.networking.k8s.io";
+    const KIND: &'static str = "HTTPRoute";
+    const PLURAL: &'static str = "httproutes";
+    const OPTIONAL: bool = true;
+}
+
 /// An object with its raw spec.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(bound = "")]
@@ -52,6 +67,8 @@ pub struct Object<K> {
 pub type VirtualService = Object<VirtualServiceKind>;
 /// An Istio DestinationRule.
 pub type DestinationRule = Object<DestinationRuleKind>;
+/// An HTTPRoute of the Gateway API.
+pub type HttpRoute = Object<HttpRouteKind>;
 
 impl<K: Kind> kube::Resource for Object<K> {
     type DynamicType = ();
@@ -62,11 +79,11 @@ impl<K: Kind> kube::Resource for Object<K> {
     }
 
     fn group(&(): &()) -> Cow<'_, str> {
-        crate::model::subject::ISTIO_NETWORKING.into()
+        K::GROUP.into()
     }
 
     fn version(&(): &()) -> Cow<'_, str> {
-        // Served since Istio 1.22; older ones are out of support.
+        // Served since Istio 1.22 and Gateway API 1.0; older ones are out of support.
         "v1".into()
     }
 

@@ -48,25 +48,26 @@ fn has_null(value: &Value) -> bool {
     }
 }
 
+/// RFC 7386, word for word.
+#[cfg(test)]
+pub(super) fn merge(target: &Value, patch: &Value) -> Value {
+    let Value::Object(patch) = patch else { return patch.clone() };
+    let mut out = target.as_object().cloned().unwrap_or_default();
+    for (key, value) in patch {
+        if value.is_null() {
+            out.remove(key);
+        } else {
+            let merged = merge(out.get(key).unwrap_or(&Value::Null), value);
+            out.insert(key.clone(), merged);
+        }
+    }
+    Value::Object(out)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    /// RFC 7386, word for word.
-    fn merge(target: &Value, patch: &Value) -> Value {
-        let Value::Object(patch) = patch else { return patch.clone() };
-        let mut out = target.as_object().cloned().unwrap_or_default();
-        for (key, value) in patch {
-            if value.is_null() {
-                out.remove(key);
-            } else {
-                let merged = merge(out.get(key).unwrap_or(&Value::Null), value);
-                out.insert(key.clone(), merged);
-            }
-        }
-        Value::Object(out)
-    }
 
     fn json(depth: u32) -> BoxedStrategy<Value> {
         let leaf = prop_oneof![

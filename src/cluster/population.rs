@@ -26,13 +26,10 @@ impl Cluster {
                 let of = stores.inventory.certificates.of(&subject.namespace).count();
                 alone(of, stores.inventory.certificates.all().count())
             }
-            (_, "DestinationRule") => {
-                let of = stores.rules.keys().filter(|(namespace, _)| *namespace == subject.namespace);
-                alone(of.count(), stores.rules.len())
-            }
             _ => {
-                let of = stores.routes.keys().filter(|other| other.namespace == subject.namespace);
-                alone(of.count(), stores.routes.len())
+                let alike = || stores.routes.keys().filter(|other| other.kind == subject.kind);
+                let near = alike().filter(|other| other.namespace == subject.namespace);
+                alone(near.count(), alike().count())
             }
         }
     }

@@ -1,4 +1,5 @@
-//! A VirtualService as we look at it: hosts, destinations, precedence.
+//! A routing object as we look at it: a VirtualService, a DestinationRule or an HTTPRoute, with its hosts
+//! and where it leads.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -8,13 +9,20 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::host::fqdn;
-use super::object::VirtualService;
+use super::object::{
+    DestinationRule, HttpRoute, HttpRouteKind, Kind, Object, VirtualService, VirtualServiceKind,
+};
 use super::owner;
 use crate::model::digest::Digest;
 use crate::model::facts::ManagedBy;
 use crate::model::subject::Subject;
 
-/// One VirtualService.
+mod http;
+
+/// Annotation that a shed of ours leaves on the rule it tightened.
+pub const RESTORE: &str = "meshmend.dev/restore";
+
+/// One routing object.
 #[derive(Clone, Debug)]
 pub struct Route {
     /// Which.
@@ -37,9 +45,12 @@ pub struct Route {
     pub hosts: Vec<String>,
     /// Labels of the object.
     pub labels: BTreeMap<String, String>,
-    created: Timestamp,
-    gateways: Vec<String>,
-    public: bool,
+    /// Whether a shed of ours is on it.
+    pub shed: bool,
+    /// Namespaces that may see it, as it says; nothing means all.
+    pub(super) export: Vec<String>,
+    pub(super) created: Timestamp,
+    pub(super) gateways: Vec<String>,
 }
 
 /// Where a spec leads.
@@ -54,39 +65,73 @@ pub struct Leads {
 }
 
 impl Route {
-    /// Reads an object.
+    /// Reads a VirtualService.
     #[must_use]
     pub fn of(object: VirtualService) -> Self {
+        let mut route = Self::read(object);
+        let namespace = &route.subject.namespace;
+        route.hosts = texts(&route.spec, "hosts").iter().map(|host| fqdn(host, namespace)).collect();
+        route.gateways =
+            texts(&route.spec, "gateways").iter().map(|gateway| whole_gateway(gateway, namespace)).collect();
+        if route.gateways.is_empty() {
+            route.gateways.push("mesh".to_owned());
+        }
+        route
+    }
+
+    /// Reads a DestinationRule.
+    #[must_use]
+    pub fn of_rule(object: DestinationRule) -> Self {
+        let mut route = Self::read(object);
+        let host = route.spec.get("host").and_then(Value::as_str).unwrap_or_default();
+        route.hosts = vec![fqdn(host, &route.subject.namespace)];
+        route
+    }
+
+    /// Reads an HTTPRoute. Its hosts are the Services it stands before, and the names it serves at gateways.
+    #[must_use]
+    pub fn of_http(object: HttpRoute) -> Self {
+        let mut route = Self::read(object);
+        let (hosts, gateways) = http::hosts(&route.spec, &route.subject.namespace);
+        (route.hosts, route.gateways) = (hosts, gateways);
+        route
+    }
+
+    fn read<K: Kind>(object: Object<K>) -> Self {
         let meta = object.metadata;
-        let namespace = meta.namespace.clone().unwrap_or_default();
         let (manager, written_at) = owner::writer(&meta);
         let spec = object.spec;
-        let mut gateways: Vec<String> =
-            texts(&spec, "gateways").iter().map(|gateway| whole_gateway(gateway, &namespace)).collect();
-        if gateways.is_empty() {
-            gateways.push("mesh".to_owned());
-        }
-        let export = texts(&spec, "exportTo");
+        let (namespace, name) = (meta.namespace.as_deref(), meta.name.as_deref());
         Self {
-            subject: Subject::virtual_service(&namespace, meta.name.as_deref().unwrap_or_default()),
+            subject: Subject::new(K::GROUP, K::KIND, namespace.unwrap_or_default(), name.unwrap_or_default()),
             uid: meta.uid.clone().unwrap_or_default(),
             spec_hash: Digest::of_json(&spec),
             resource_version: meta.resource_version.clone().unwrap_or_default(),
             managed_by: owner::managed_by(&meta),
-            hosts: texts(&spec, "hosts").iter().map(|host| fqdn(host, &namespace)).collect(),
+            hosts: Vec::new(),
             labels: meta.labels.clone().unwrap_or_default(),
+            shed: meta.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(RESTORE)),
+            export: texts(&spec, "exportTo"),
             created: meta.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
-            public: export.is_empty() || export.iter().any(|to| to == "*"),
-            gateways,
+            gateways: Vec::new(),
             manager,
             written_at,
             spec: Arc::new(spec),
         }
     }
 
+    /// Whether it is of this kind.
+    #[must_use]
+    pub fn is<K: Kind>(&self) -> bool {
+        self.subject.kind == K::KIND && self.subject.group == K::GROUP
+    }
+
     /// Whether it delegates to others, or has no host and so is a delegate itself.
     #[must_use]
     pub fn delegates(&self) -> bool {
+        if !self.is::<VirtualServiceKind>() {
+            return false;
+        }
         let http = self.spec.get("http").and_then(Value::as_array);
         self.hosts.is_empty() || http.into_iter().flatten().any(|route| route.get("delegate").is_some())
     }
@@ -106,7 +151,7 @@ impl Route {
     /// Where it sends traffic.
     #[must_use]
     pub fn leads(&self) -> Vec<Leads> {
-        leads(&self.spec, &self.subject.namespace)
+        leads(&self.subject, &self.spec)
     }
 
     /// Whether `other` is in force instead of this one for a host they share on a gateway they share.
@@ -115,25 +160,36 @@ impl Route {
     /// oldest wins whole, then name, then namespace.
     #[must_use]
     pub fn loses_to(&self, other: &Self) -> bool {
+        let alike = self.subject.kind == other.subject.kind;
         self.subject != other.subject
+            && (alike || self.is::<HttpRouteKind>())
             && self.hosts.iter().any(|host| other.hosts.contains(host))
             && self.gateways.iter().any(|gateway| other.gateways.contains(gateway))
-            && other.rank(self) == Ordering::Less
+            && (!alike || other.rank(self) == Ordering::Less)
+    }
+
+    /// Whether everybody may see it.
+    pub(super) fn is_public(&self) -> bool {
+        self.export.is_empty() || self.export.iter().any(|to| to == "*")
     }
 
     fn rank(&self, other: &Self) -> Ordering {
         let key = |route: &Self| {
             let subject = &route.subject;
-            (route.public, route.created, subject.name.clone(), subject.namespace.clone())
+            (route.is_public(), route.created, subject.name.clone(), subject.namespace.clone())
         };
         key(self).cmp(&key(other))
     }
 }
 
-/// Where a VirtualService spec of this namespace sends traffic, each destination once with the largest
-/// weight it has anywhere. Weights of zero vanish, as in Istio; a single destination counts 100.
+/// Where a spec of this object sends traffic, each destination once with the largest weight it has anywhere.
+/// Weights of zero vanish, as in Istio; a single destination counts 100. A DestinationRule leads nowhere.
 #[must_use]
-pub fn leads(spec: &Value, namespace: &str) -> Vec<Leads> {
+pub fn leads(subject: &Subject, spec: &Value) -> Vec<Leads> {
+    let namespace = &subject.namespace;
+    if subject.kind == HttpRouteKind::KIND {
+        return http::leads(spec, namespace);
+    }
     let mut found: BTreeMap<(String, Option<String>), u32> = BTreeMap::new();
     for protocol in ["http", "tls", "tcp"] {
         for rule in spec.get(protocol).and_then(Value::as_array).into_iter().flatten() {
@@ -165,7 +221,8 @@ fn whole_gateway(gateway: &str, namespace: &str) -> String {
     }
 }
 
-fn texts(spec: &Value, key: &str) -> Vec<String> {
+/// The texts of a list.
+pub(super) fn texts(spec: &Value, key: &str) -> Vec<String> {
     let items = spec.get(key).and_then(Value::as_array).into_iter().flatten();
     items.filter_map(Value::as_str).map(str::to_owned).collect()
 }
@@ -204,7 +261,7 @@ mod tests {
                        {"destination": {"host": "cart", "subset": "v3"}, "weight": 0}]},
             {"route": [{"destination": {"host": "web.other.svc.cluster.local"}}]},
         ]});
-        let found: Vec<(String, u32)> = leads(&spec, "shop")
+        let found: Vec<(String, u32)> = leads(&Subject::virtual_service("shop", "cart"), &spec)
             .into_iter()
             .map(|l| (format!("{}/{}", l.host, l.subset.unwrap_or_default()), l.weight))
             .collect();

@@ -1,111 +1,247 @@
-//! DestinationRules: which subsets exist for a host.
+//! Which DestinationRule serves a client, as measured on istiod. What was not measured is unclear, and
+//! nobody acts on it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use jiff::Timestamp;
 use serde_json::Value;
 
-use super::host::fqdn;
-use super::object::DestinationRule;
+use super::host::service;
+use super::object::DestinationRuleKind;
+use super::precedence::{Client, Found, covers, specific};
+use super::route::Route;
 
-/// One DestinationRule as we look at it.
-#[derive(Clone, Debug)]
-pub(super) struct Rule {
-    pub(super) namespace: String,
-    pub(super) name: String,
-    host: String,
-    created: Timestamp,
-    export: Vec<String>,
-    subsets: BTreeMap<String, BTreeMap<String, String>>,
-}
+/// Namespace of rules for the whole mesh.
+const ROOT: &str = "istio-system";
 
 /// Labels that select the pods of a subset.
 pub(super) type Labels = BTreeMap<String, String>;
 
-impl Rule {
-    pub(super) fn of(object: &DestinationRule) -> Self {
-        let meta = &object.metadata;
-        let namespace = meta.namespace.clone().unwrap_or_default();
-        let text = |key: &str| object.spec.get(key).and_then(Value::as_str).unwrap_or_default();
-        let list = |key: &str| object.spec.get(key).and_then(Value::as_array).into_iter().flatten();
-        let subsets = list("subsets").filter_map(|subset| {
-            let labels = subset.get("labels").and_then(Value::as_object).into_iter().flatten();
-            let labels = labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
-            Some((subset.get("name")?.as_str()?.to_owned(), labels.collect()))
-        });
-        Self {
-            host: fqdn(text("host"), &namespace),
-            name: meta.name.clone().unwrap_or_default(),
-            created: meta.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
-            export: list("exportTo").filter_map(Value::as_str).map(str::to_owned).collect(),
-            subsets: subsets.collect(),
-            namespace,
-        }
-    }
-
-    fn covers(&self, host: &str) -> bool {
-        match self.host.strip_prefix('*') {
-            Some(suffix) => host.ends_with(suffix),
-            None => self.host == host,
-        }
-    }
+/// The rule in force: one object, or several that istiod merges.
+#[derive(Clone, Debug)]
+pub struct RuleInForce {
+    /// All objects of it, the oldest first. Envoy knows the rule by the first one's name only.
+    pub merged: Vec<Arc<Route>>,
+    /// The object whose `trafficPolicy` is in force; `None` when none has any.
+    pub policy: Option<Arc<Route>>,
+    /// Subsets by name.
+    pub subsets: BTreeMap<String, Subset>,
 }
 
-/// The labels of a subset as clients of `client` (a namespace) see the host; `None` when it is not defined.
+/// A subset of the rule in force.
+#[derive(Clone, Debug)]
+pub struct Subset {
+    /// The object that defines it.
+    pub by: Arc<Route>,
+    /// Labels that select its pods.
+    pub labels: Labels,
+    /// Its block as it is written.
+    pub block: Value,
+}
+
+/// The DestinationRule that sidecars of a client obey for a host.
 ///
-/// As measured on istiod: the client's namespace, then the service's, then the root namespace; the first
-/// with any match wins alone. In it the most specific host counts; rules of equal host are united unless
-/// their exports differ, then the newest stands alone.
-pub(super) fn subset(rules: &[Rule], client: &str, host: &str, subset: &str) -> Option<Labels> {
-    let service = super::host::service(host).map_or("", |(_, namespace)| namespace);
-    for namespace in [client, service, "istio-system"] {
-        let fitting: Vec<&Rule> =
-            rules.iter().filter(|rule| rule.namespace == namespace && rule.covers(host)).collect();
-        let Some(longest) = fitting.iter().map(|rule| (!rule.host.starts_with('*'), rule.host.len())).max()
-        else {
-            continue;
-        };
-        let mut best: Vec<&Rule> = fitting
-            .into_iter()
-            .filter(|rule| (!rule.host.starts_with('*'), rule.host.len()) == longest)
-            .collect();
-        best.sort_by(|a, b| a.created.cmp(&b.created).then_with(|| a.name.cmp(&b.name)));
-        let same_export = best.windows(2).all(|pair| pair[0].export == pair[1].export);
-        if !same_export {
-            best = best.pop().into_iter().collect();
-        }
-        return best.iter().find_map(|rule| rule.subsets.get(subset).cloned());
+/// As measured: the client's namespace, then the service's, then the root namespace; the first with any
+/// match wins alone. In it the most specific host counts; then a rule that selects the client's pods stands
+/// alone; then rules of equal host and equal export are merged; where exports differ, the newest wins.
+#[must_use]
+pub fn rule_for(rules: &[Arc<Route>], client: &Client, host: &str) -> Found<RuleInForce> {
+    let fitting: Vec<&Arc<Route>> = rules
+        .iter()
+        .filter(|rule| rule.is::<DestinationRuleKind>() && rule.hosts.iter().any(|known| covers(known, host)))
+        .collect();
+    let of = |namespace: &str, shown: fn(&Route) -> bool| -> Vec<&Arc<Route>> {
+        fitting.iter().filter(|rule| rule.subject.namespace == namespace && shown(rule)).copied().collect()
+    };
+    // Rules for all in the root namespace are defaults of the mesh, not of the proxies that live there.
+    let local = if client.namespace == ROOT { is_private } else { is_for_home };
+    match chosen(of(&client.namespace, local), client, |_| true) {
+        Found::Nothing => {}
+        found @ (Found::One(_) | Found::Unclear(_)) => return found,
     }
-    None
+    let home = match service(host) {
+        Some((_, namespace)) => Some(namespace),
+        None if fitting.iter().all(|rule| rule.subject.namespace == ROOT) => None,
+        None => return Found::Unclear(format!("the namespace that {host} belongs to is not known")),
+    };
+    for namespace in home.into_iter().filter(|home| *home != ROOT).chain([ROOT]) {
+        let shown = |rule: &Route| rule.is_public() || rule.export.contains(&client.namespace);
+        match chosen(of(namespace, is_exported), client, shown) {
+            Found::Nothing => {}
+            found @ (Found::One(_) | Found::Unclear(_)) => return found,
+        }
+    }
+    Found::Nothing
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn rule(namespace: &str, name: &str, created: &str, export: Value, subsets: &[&str]) -> Rule {
-        let subsets: Vec<Value> =
-            subsets.iter().map(|name| json!({"name": name, "labels": {"version": name}})).collect();
-        let object = json!({
-            "metadata": {"namespace": namespace, "name": name, "creationTimestamp": created},
-            "spec": {"host": "cart.shop.svc.cluster.local", "exportTo": export, "subsets": subsets},
-        });
-        Rule::of(&serde_json::from_value(object).unwrap())
+/// The rule that all clients of a host obey, whatever their namespace.
+#[must_use]
+pub fn rule_for_all(rules: &[Arc<Route>], host: &str) -> Found<RuleInForce> {
+    let near = rules.iter().filter(|rule| rule.hosts.iter().any(|known| covers(known, host)));
+    let mut clients: BTreeSet<&str> = near.clone().map(|rule| rule.subject.namespace.as_str()).collect();
+    clients.extend(near.flat_map(|rule| rule.export.iter().map(String::as_str)).filter(|to| is_name(to)));
+    clients.extend(service(host).map(|(_, namespace)| namespace));
+    // No namespace has an empty name: it stands for those without any rule.
+    clients.insert("");
+    let mut all: Option<Found<RuleInForce>> = None;
+    for namespace in clients {
+        let found = rule_for(rules, &Client::of(namespace), host);
+        match (&all, &found) {
+            (_, Found::Unclear(_)) => return found,
+            (Some(before), _) if objects(before) != objects(&found) => {
+                return Found::Unclear(format!("clients in {namespace} obey another rule than others"));
+            }
+            (None | Some(_), Found::One(_) | Found::Nothing) => all = Some(found),
+        }
     }
+    all.unwrap_or(Found::Nothing)
+}
 
-    #[test]
-    fn the_first_namespace_with_a_match_wins_alone_and_equals_are_united() {
-        let host = "cart.shop.svc.cluster.local";
-        let owner = rule("shop", "cart", "2026-01-01T00:00:00Z", json!([]), &["v1"]);
-        let second = rule("shop", "cart-2", "2026-01-02T00:00:00Z", json!([]), &["v2"]);
-        let client = rule("web", "cart", "2026-01-03T00:00:00Z", json!([]), &["v9"]);
-        let rules = [owner.clone(), second, client];
-        assert!(subset(&rules, "shop", host, "v1").is_some() && subset(&rules, "shop", host, "v2").is_some());
-        // Mutation: falling through to the next namespace finds v1 for clients in web.
-        assert!(subset(&rules, "web", host, "v1").is_none());
-        assert!(subset(&rules, "web", host, "v9").is_some());
-        let other = rule("shop", "cart-3", "2026-01-04T00:00:00Z", json!(["*"]), &["v3"]);
-        assert!(subset(&[owner, other], "shop", host, "v1").is_none(), "different exports are not united");
+fn is_name(export: &str) -> bool {
+    !matches!(export, "." | "*" | "~")
+}
+
+fn objects(found: &Found<RuleInForce>) -> Vec<&str> {
+    match found {
+        Found::One(rule) => rule.merged.iter().map(|object| object.uid.as_str()).collect(),
+        Found::Nothing | Found::Unclear(_) => Vec::new(),
     }
+}
+
+/// Whether proxies of its own namespace see it.
+fn is_for_home(rule: &Route) -> bool {
+    rule.is_public() || rule.export.iter().any(|to| to == "." || *to == rule.subject.namespace)
+}
+
+/// Whether only its own namespace sees it.
+fn is_private(rule: &Route) -> bool {
+    matches!(rule.export.as_slice(), [to] if to == "." || *to == rule.subject.namespace)
+}
+
+/// Whether it takes part where other namespaces look.
+fn is_exported(rule: &Route) -> bool {
+    !is_private(rule)
+}
+
+/// Rules of one namespace that istiod makes one of.
+struct Group<'r> {
+    export: BTreeSet<&'r str>,
+    selector: Option<Labels>,
+    rules: Vec<&'r Arc<Route>>,
+}
+
+fn chosen<'r>(
+    mut rules: Vec<&'r Arc<Route>>,
+    client: &Client,
+    shown: impl Fn(&Route) -> bool,
+) -> Found<RuleInForce> {
+    let host = |rule: &Arc<Route>| rule.hosts.first().map(|host| specific(host));
+    let Some(best) = rules.iter().map(|rule| host(rule)).max() else { return Found::Nothing };
+    rules.retain(|rule| host(rule) == best);
+    rules.sort_by_key(|rule| (rule.created, rule.subject.name.clone()));
+    let mut groups: Vec<Group<'r>> = Vec::new();
+    for rule in rules {
+        let export: BTreeSet<&str> = rule.export.iter().map(String::as_str).collect();
+        let selector = selector(rule);
+        if groups.iter().any(|group| group.export != export && wider(&export, &group.export)) {
+            return unclear(rule, "widens the export of an older rule");
+        }
+        match groups.iter_mut().find(|group| group.export == export && group.selector == selector) {
+            Some(group) => group.rules.push(rule),
+            None => groups.push(Group { export, selector, rules: vec![rule] }),
+        }
+    }
+    let newest =
+        groups.iter().flat_map(|group| &group.rules).max_by_key(|rule| (rule.created, &rule.subject.name));
+    let newest = newest.map(|rule| rule.uid.clone());
+    if let Some(hidden) = groups.iter().flat_map(|group| &group.rules).find(|rule| !shown(rule)) {
+        return unclear(hidden, "is not exported to the client, and what then counts differs by version");
+    }
+    select(groups, client, newest.as_deref())
+}
+
+/// Of several groups: the one that selects the client's pods, else the newest without a selector.
+fn select(groups: Vec<Group<'_>>, client: &Client, newest: Option<&str>) -> Found<RuleInForce> {
+    let (selecting, plain): (Vec<_>, Vec<_>) = groups.into_iter().partition(|group| group.selector.is_some());
+    let mut chosen = Vec::new();
+    let passed_over = !selecting.is_empty();
+    for group in selecting {
+        let Some(labels) = &client.labels else {
+            return Found::Unclear(format!("{} selects pods by labels", named(&group)));
+        };
+        let wanted = group.selector.iter().flatten();
+        if wanted.into_iter().all(|(key, value)| labels.get(key) == Some(value)) {
+            chosen.push(group);
+        }
+    }
+    if chosen.len() > 1 {
+        return Found::Unclear("several rules select the client's pods".to_owned());
+    }
+    if let Some(group) = chosen.pop() {
+        if group.rules.iter().any(|rule| rule.subject.namespace != client.namespace) {
+            return Found::Unclear(format!("{} selects pods of another namespace", named(&group)));
+        }
+        return Found::One(merged(&group.rules));
+    }
+    let several = plain.len() > 1;
+    let Some(last) = plain.last() else {
+        return match passed_over {
+            true => Found::Unclear("only rules for other pods are there".to_owned()),
+            false => Found::Nothing,
+        };
+    };
+    if several && !last.rules.iter().any(|rule| Some(rule.uid.as_str()) == newest) {
+        return Found::Unclear(format!("rules of three exports stand beside {}", named(last)));
+    }
+    Found::One(merged(&last.rules))
+}
+
+fn named(group: &Group<'_>) -> String {
+    group.rules.first().map(|rule| rule.subject.to_string()).unwrap_or_default()
+}
+
+fn unclear(rule: &Route, why: &str) -> Found<RuleInForce> {
+    Found::Unclear(format!("{} {why}", rule.subject))
+}
+
+/// Whether an export shows more than another that names somebody.
+fn wider(export: &BTreeSet<&str>, than: &BTreeSet<&str>) -> bool {
+    !than.is_empty() && export.is_superset(than)
+}
+
+fn selector(rule: &Route) -> Option<Labels> {
+    let selector = rule.spec.get("workloadSelector")?;
+    Some(labels(selector.get("matchLabels")))
+}
+
+fn labels(map: Option<&Value>) -> Labels {
+    let map = map.and_then(Value::as_object).into_iter().flatten();
+    map.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+/// The oldest policy counts whole; subsets are united, and of one name the oldest counts.
+fn merged(rules: &[&Arc<Route>]) -> RuleInForce {
+    let mut subsets = BTreeMap::new();
+    for rule in rules {
+        for block in rule.spec.get("subsets").and_then(Value::as_array).into_iter().flatten() {
+            let Some(name) = block.get("name").and_then(Value::as_str) else { continue };
+            subsets.entry(name.to_owned()).or_insert_with(|| Subset {
+                by: Arc::clone(rule),
+                labels: labels(block.get("labels")),
+                block: block.clone(),
+            });
+        }
+    }
+    let policy =
+        rules.iter().find(|rule| rule.spec.get("trafficPolicy").is_some_and(|policy| !policy.is_null()));
+    RuleInForce {
+        merged: rules.iter().map(|rule| Arc::clone(rule)).collect(),
+        policy: policy.map(|rule| Arc::clone(rule)),
+        subsets,
+    }
+}
+
+/// Whether a rule is for more than this host.
+pub(super) fn is_wider(rule: &Route, host: &str) -> bool {
+    rule.hosts.iter().any(|known| known != host)
 }

@@ -8,8 +8,10 @@ use kube::Client;
 use tokio::sync::watch;
 
 use super::inventory::Inventory;
-use super::route::Route;
-use super::rule::Rule;
+use super::object::DestinationRuleKind;
+use super::precedence::Found;
+use super::route::{Leads, Route};
+use super::rule::rule_for_all;
 use crate::model::subject::Subject;
 
 /// Pause between two looks at interrupted watches.
@@ -27,7 +29,6 @@ pub struct Cluster {
 #[derive(Default)]
 pub(super) struct Stores {
     pub(super) routes: BTreeMap<Subject, Arc<Route>>,
-    pub(super) rules: BTreeMap<(String, String), Rule>,
     pub(super) inventory: Inventory,
     /// Last trouble of each watch of routes and rules; absent while it is fine.
     pub(super) troubles: BTreeMap<String, String>,
@@ -100,13 +101,13 @@ impl Cluster {
         self.stores().troubles.iter().map(|(watch, why)| format!("{watch}: {why}")).collect()
     }
 
-    /// A route of the cache.
+    /// A routing object of the cache.
     #[must_use]
     pub fn route(&self, subject: &Subject) -> Option<Arc<Route>> {
         self.stores().routes.get(subject).cloned()
     }
 
-    /// All routes of the cache.
+    /// All routing objects of the cache.
     #[must_use]
     pub fn routes(&self) -> Vec<Arc<Route>> {
         self.stores().routes.values().cloned().collect()
@@ -131,7 +132,7 @@ impl Cluster {
     pub fn in_force(&self) -> Vec<Arc<Route>> {
         let stores = self.stores();
         let mut by_host: BTreeMap<&str, Vec<&Arc<Route>>> = BTreeMap::new();
-        for route in stores.routes.values() {
+        for route in stores.routes.values().filter(|route| !route.is::<DestinationRuleKind>()) {
             for host in &route.hosts {
                 by_host.entry(host).or_default().push(route);
             }
@@ -140,12 +141,44 @@ impl Cluster {
             let rivals = route.hosts.iter().filter_map(|host| by_host.get(host.as_str())).flatten();
             rivals.into_iter().any(|other| route.loses_to(other))
         };
-        stores.routes.values().filter(|route| !route.has_wildcard() && !loses(route)).cloned().collect()
+        let ours = stores.routes.values().filter(|route| !route.is::<DestinationRuleKind>());
+        ours.filter(|route| !route.has_wildcard() && !loses(route)).cloned().collect()
     }
 
-    /// Routes that are in force instead of this one.
+    /// The rules of the cache that all clients of their host obey. One that a shed of ours tightened does
+    /// not count: nobody wrote it to stay.
+    #[must_use]
+    pub fn rules_in_force(&self) -> Vec<Arc<Route>> {
+        let routes = self.routes();
+        let rules: Vec<_> = routes.into_iter().filter(|route| route.is::<DestinationRuleKind>()).collect();
+        let alone =
+            |rule: &&Arc<Route>| !rule.shed && !rule.has_wildcard() && rivals(&rules, rule).is_empty();
+        rules.iter().filter(alone).cloned().collect()
+    }
+
+    /// Where the traffic goes that an object says something about: for a rule, its host and the subsets of
+    /// it that routes lead to.
+    #[must_use]
+    pub fn leads_of(&self, route: &Route) -> Vec<Leads> {
+        if !route.is::<DestinationRuleKind>() {
+            return route.leads();
+        }
+        let hosts = route.hosts.iter().map(|host| Leads { host: host.clone(), subset: None, weight: 100 });
+        let stores = self.stores();
+        let others = stores.routes.values().flat_map(|other| other.leads());
+        let mut found: Vec<Leads> =
+            others.filter(|to| to.subset.is_some() && route.hosts.contains(&to.host)).chain(hosts).collect();
+        found.sort_unstable();
+        found.dedup_by(|a, b| (&a.host, &a.subset) == (&b.host, &b.subset));
+        found
+    }
+
+    /// Routing objects that are in force instead of this one, or beside it.
     #[must_use]
     pub fn shadowing(&self, route: &Route) -> Vec<String> {
+        if route.is::<DestinationRuleKind>() {
+            return rivals(&self.routes(), route);
+        }
         let stores = self.stores();
         let winners = stores.routes.values().filter(|other| route.loses_to(other));
         winners.map(|other| format!("{}/{}", other.subject.namespace, other.subject.name)).collect()
@@ -159,7 +192,9 @@ impl Cluster {
         let serving: Vec<&Subject> = stores
             .routes
             .values()
-            .filter(|route| route.hosts.iter().any(|known| known == host))
+            .filter(|route| {
+                !route.is::<DestinationRuleKind>() && route.hosts.iter().any(|known| known == host)
+            })
             .map(|route| &route.subject)
             .collect();
         match serving.as_slice() {
@@ -172,4 +207,17 @@ impl Cluster {
             }
         }
     }
+}
+
+/// What stands in the way of a rule that should be the only one for its host.
+fn rivals(rules: &[Arc<Route>], rule: &Route) -> Vec<String> {
+    let rival = |host: &String| match rule_for_all(rules, host) {
+        Found::Nothing => vec!["no rule".to_owned()],
+        Found::Unclear(why) => vec![why],
+        Found::One(found) => {
+            let others = found.merged.iter().filter(|other| other.subject != rule.subject);
+            others.map(|other| format!("{}/{}", other.subject.namespace, other.subject.name)).collect()
+        }
+    };
+    rule.hosts.iter().flat_map(rival).collect()
 }

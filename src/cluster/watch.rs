@@ -1,4 +1,4 @@
-//! The watches: every revision of every route, and the DestinationRules beside them.
+//! The watches: every revision of every routing object.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,16 +8,13 @@ use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt as _, StreamExt as _};
-use k8s_openapi::NamespaceResourceScope;
 use kube::Api;
 use kube::runtime::watcher;
-use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
 use super::client::told;
-use super::object::{DestinationRule, VirtualService};
+use super::object::{Kind, Object};
 use super::route::Route;
-use super::rule::Rule;
 use super::store::Cluster;
 use crate::model::digest::canonical;
 use crate::model::history::RevisionSeen;
@@ -43,13 +40,14 @@ impl Cluster {
         let scopes: Vec<Option<String>> =
             if all { vec![None] } else { self.namespaces.iter().cloned().map(Some).collect() };
         let mut beside = self.tended(&scopes, out);
-        self.synced.send_modify(|synced| synced.of = scopes.len() * 2 + beside.len());
+        self.synced.send_modify(|synced| synced.of = scopes.len() * 3 + beside.len());
         let routes = scopes.into_iter().map(|scope| {
             let (cluster, out) = (Arc::clone(self), out.clone());
             async move {
-                let routes = cluster.watch_routes(scope.as_deref(), &out);
-                let rules = cluster.watch_rules(scope.as_deref());
-                futures::join!(routes, rules);
+                let routes = cluster.watch_routes(scope.as_deref(), Route::of, &out);
+                let rules = cluster.watch_routes(scope.as_deref(), Route::of_rule, &out);
+                let http = cluster.watch_routes(scope.as_deref(), Route::of_http, &out);
+                futures::join!(routes, rules, http);
             }
             .boxed()
         });
@@ -57,21 +55,26 @@ impl Cluster {
         beside
     }
 
-    async fn watch_routes(&self, scope: Option<&str>, out: &mpsc::Sender<Seen>) {
-        let mut watch = Watch::<VirtualService>::new(self, "VirtualServices", scope);
+    async fn watch_routes<K: Kind>(
+        &self,
+        scope: Option<&str>,
+        read: fn(Object<K>) -> Route,
+        out: &mpsc::Sender<Seen>,
+    ) {
+        let mut watch = Watch::<K>::new(self, &format!("{}s", K::KIND), scope);
         let mut listed: BTreeSet<Subject> = BTreeSet::new();
         loop {
             match watch.next().await {
                 watcher::Event::Init => listed.clear(),
                 watcher::Event::InitApply(object) => {
-                    let route = Route::of(object);
+                    let route = read(object);
                     listed.insert(route.subject.clone());
                     self.take_route(route, out).await;
                 }
-                watcher::Event::Apply(object) => self.take_route(Route::of(object), out).await,
-                watcher::Event::Delete(object) => self.drop_route(&Route::of(object).subject, out).await,
+                watcher::Event::Apply(object) => self.take_route(read(object), out).await,
+                watcher::Event::Delete(object) => self.drop_route(&read(object).subject, out).await,
                 watcher::Event::InitDone => {
-                    self.drop_unlisted(scope, &listed, out).await;
+                    self.drop_unlisted::<K>(scope, &listed, out).await;
                     watch.listed();
                 }
             }
@@ -103,57 +106,50 @@ impl Cluster {
     }
 
     /// What a fresh list does not hold any more vanished while nobody looked.
-    async fn drop_unlisted(&self, scope: Option<&str>, listed: &BTreeSet<Subject>, out: &mpsc::Sender<Seen>) {
+    async fn drop_unlisted<K: Kind>(
+        &self,
+        scope: Option<&str>,
+        listed: &BTreeSet<Subject>,
+        out: &mpsc::Sender<Seen>,
+    ) {
         let gone: Vec<Subject> = {
             let stores = self.stores();
-            let ours =
-                stores.routes.keys().filter(|s| scope.is_none_or(|namespace| s.namespace == namespace));
+            let kind = stores.routes.values().filter(|route| route.is::<K>()).map(|route| &route.subject);
+            let ours = kind.filter(|s| scope.is_none_or(|namespace| s.namespace == namespace));
             ours.filter(|subject| !listed.contains(*subject)).cloned().collect()
         };
         for subject in gone {
             self.drop_route(&subject, out).await;
         }
     }
-
-    async fn watch_rules(&self, scope: Option<&str>) {
-        let mut watch = Watch::<DestinationRule>::new(self, "DestinationRules", scope);
-        let mut fresh = Vec::new();
-        loop {
-            match watch.next().await {
-                watcher::Event::Init => fresh.clear(),
-                watcher::Event::InitApply(object) => fresh.push(Rule::of(&object)),
-                watcher::Event::InitDone => {
-                    let mut stores = self.stores();
-                    stores.rules.retain(|(namespace, _), _| scope.is_some_and(|scope| scope != namespace));
-                    for rule in fresh.drain(..) {
-                        stores.rules.insert((rule.namespace.clone(), rule.name.clone()), rule);
-                    }
-                    drop(stores);
-                    watch.listed();
-                }
-                watcher::Event::Apply(object) => {
-                    let rule = Rule::of(&object);
-                    self.stores().rules.insert((rule.namespace.clone(), rule.name.clone()), rule);
-                }
-                watcher::Event::Delete(object) => {
-                    let rule = Rule::of(&object);
-                    self.stores().rules.remove(&(rule.namespace, rule.name));
-                }
-            }
-        }
-    }
 }
 
 /// One watch. After any error it starts over with a list: a watch that comes back without one tells nothing
 /// until the next change, and until then nobody could know whether the store is whole.
-struct Watch<'c, K: kube::Resource> {
+struct Watch<'c, K: Kind> {
     cluster: &'c Cluster,
-    api: Api<K>,
+    api: Api<Object<K>>,
     name: String,
-    stream: BoxStream<'static, watcher::Result<watcher::Event<K>>>,
+    stream: BoxStream<'static, watcher::Result<watcher::Event<Object<K>>>>,
     pauses: ExponentialBackoff,
     first: bool,
+    optional: bool,
+    absent: Absent,
 }
+
+/// What comes next where the kind is not installed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Absent {
+    /// It is, as far as we know.
+    No,
+    /// The empty list ends.
+    Listed,
+    /// Another look, after a pause.
+    Again,
+}
+
+/// Pause before another look whether a kind is installed by now: nobody waits for it.
+const INSTALLED_BY_NOW: Duration = Duration::from_secs(60);
 
 /// Pauses between two tries: short at first, because most troubles are; a list every ten seconds is no
 /// burden for a server that comes back.
@@ -163,11 +159,7 @@ pub(super) fn pauses() -> ExponentialBackoff {
     policy.with_jitter().without_max_times().build()
 }
 
-impl<'c, K> Watch<'c, K>
-where
-    K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-    K: Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
-{
+impl<'c, K: Kind> Watch<'c, K> {
     fn new(cluster: &'c Cluster, plural: &str, scope: Option<&str>) -> Self {
         let client = cluster.client.clone();
         let (api, name) = match scope {
@@ -177,14 +169,31 @@ where
             None => (Api::all(client), format!("watch of {plural}")),
         };
         let stream = watcher(Api::clone(&api), watcher::Config::default()).boxed();
-        Self { cluster, api, name, stream, pauses: pauses(), first: true }
+        let (optional, absent) = (K::OPTIONAL, Absent::No);
+        Self { cluster, api, name, stream, pauses: pauses(), first: true, optional, absent }
     }
 
     /// The next event; troubles on the way are noted, and waited for.
-    async fn next(&mut self) -> watcher::Event<K> {
+    async fn next(&mut self) -> watcher::Event<Object<K>> {
+        match std::mem::replace(&mut self.absent, Absent::No) {
+            Absent::No => {}
+            Absent::Listed => {
+                self.absent = Absent::Again;
+                return watcher::Event::InitDone;
+            }
+            Absent::Again => {
+                tokio::time::sleep(INSTALLED_BY_NOW).await;
+                self.stream = watcher(self.api.clone(), watcher::Config::default()).boxed();
+            }
+        }
         loop {
             match self.stream.next().await {
                 Some(Ok(event)) => return event,
+                // No such kind: then there are none of it, and that is no trouble.
+                Some(Err(error)) if self.optional && is_not_installed(&error) => {
+                    self.absent = Absent::Listed;
+                    return watcher::Event::Init;
+                }
                 Some(Err(error)) => self.cluster.trouble(&self.name, Some(&error)),
                 None => {}
             }
@@ -201,6 +210,11 @@ where
             self.cluster.synced.send_modify(|synced| synced.done += 1);
         }
     }
+}
+
+/// Whether the API server does not know the kind.
+fn is_not_installed(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 404)
 }
 
 impl Cluster {

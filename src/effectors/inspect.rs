@@ -48,8 +48,11 @@ impl Effectors {
         let population = self.cluster.population(&inspect.subject);
         let mut findings = Findings { population, ..Findings::default() };
         let subject = &inspect.subject;
+        if inspect.needs.iter().any(|need| need == "destination_rule") {
+            self.add_rule(&mut findings, inspect).await;
+        }
         match (subject.group.as_str(), subject.kind.as_str()) {
-            (_, "VirtualService") => self.inspect_route(inspect, &mut findings).await,
+            (_, "VirtualService" | "HTTPRoute") => self.inspect_route(inspect, &mut findings).await,
             ("", "Pod") => self.inspect_pod(inspect, &mut findings).await,
             ("apps", _) => self.inspect_workload(inspect, &mut findings).await,
             (CERT_MANAGER, "Certificate") => self.inspect_certificate(inspect, &mut findings).await,
@@ -138,7 +141,7 @@ impl Effectors {
         })
     }
 
-    async fn last_good(&self, namespace: &str, good: &LastGood) -> Result<LastGoodFacts, String> {
+    pub(super) async fn last_good(&self, namespace: &str, good: &LastGood) -> Result<LastGoodFacts, String> {
         let leads: Vec<Leads> = good
             .destinations
             .iter()

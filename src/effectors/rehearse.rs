@@ -1,9 +1,10 @@
 //! Rehearse: the very patch as a server-side dry run, before a plan is shown to anybody.
 
 use super::{Effectors, Prepared, Run, Specs, mutated};
-use crate::cluster::{spec_diff, told};
+use crate::cluster::{resource, spec_diff, told};
 use crate::model::action::Action;
 use crate::model::plan::{Direction, Plan, Rehearsal};
+use crate::model::subject::Subject;
 
 impl Effectors {
     /// Dry-runs the writing step of the plan.
@@ -17,7 +18,7 @@ impl Effectors {
             Ok(Prepared::AlreadyDone) => return Rehearsal::Accepted { diff: String::new() },
             Ok(Prepared::NotYet(why)) => return Rehearsal::Unreadable { why },
             Ok(Prepared::Stale(why) | Prepared::Impossible(why)) => return Rehearsal::Refused { why },
-            Err(error) => return refused(&error, "get", &target.namespace, String::new()),
+            Err(error) => return refused(&error, "get", target, String::new()),
         };
         let diff = spec_diff(&route.spec, &wanted);
         match self.patch(target, &body, Run::Dry).await {
@@ -25,18 +26,18 @@ impl Effectors {
                 None => Rehearsal::Accepted { diff },
                 Some(why) => Rehearsal::Refused { why },
             },
-            Err(error) => refused(&error, "patch", &target.namespace, diff),
+            Err(error) => refused(&error, "patch", target, diff),
         }
     }
 }
 
-fn refused(error: &kube::Error, verb: &str, namespace: &str, diff: String) -> Rehearsal {
+fn refused(error: &kube::Error, verb: &str, target: &Subject, diff: String) -> Rehearsal {
     let kube::Error::Api(status) = error else { return Rehearsal::Unreadable { why: told(error) } };
     match status.code {
         403 => Rehearsal::Forbidden {
             verb: verb.to_owned(),
-            resource: "virtualservices.networking.istio.io".to_owned(),
-            namespace: namespace.to_owned(),
+            resource: resource(target),
+            namespace: target.namespace.clone(),
             diff,
         },
         // 5xx and 429 say nothing about the patch; everything else the server said about it.

@@ -164,7 +164,7 @@ fn a_record_taken_out_put_in_or_moved_is_found() {
         ("UPDATE records SET seq = 1000 WHERE seq = 5", 5),
         (
             "INSERT INTO records SELECT (SELECT max(seq) + 1 FROM records), hash, prev, at, kind, incident, body FROM records WHERE seq = 3",
-            32,
+            42,
         ),
         (
             "UPDATE records SET body = (SELECT body FROM records WHERE seq = 6), hash = (SELECT hash FROM records WHERE seq = 6) WHERE seq = 5",
