@@ -7,6 +7,7 @@ pub mod driver;
 pub mod feed;
 pub mod files;
 pub mod intake;
+mod mesh;
 pub mod offline;
 pub mod outbox;
 pub mod preview;

@@ -13,7 +13,7 @@ use super::object::DestinationRule;
 pub(super) struct Rule {
     pub(super) namespace: String,
     pub(super) name: String,
-    host: String,
+    pub(super) host: String,
     created: Timestamp,
     export: Vec<String>,
     subsets: BTreeMap<String, BTreeMap<String, String>>,
