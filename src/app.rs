@@ -6,6 +6,7 @@ pub mod demo;
 pub mod driver;
 pub mod feed;
 pub mod files;
+pub mod in_process;
 pub mod intake;
 mod mesh;
 pub mod offline;

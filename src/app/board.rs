@@ -196,3 +196,6 @@ impl Boards {
         self.owners.tell(signals, &self.cluster, out).await
     }
 }
+
+#[cfg(test)]
+mod tests;
