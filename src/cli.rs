@@ -10,6 +10,7 @@ mod operators;
 mod people;
 mod rbac;
 mod rights;
+mod simulation;
 mod windows;
 mod work;
 

@@ -1,11 +1,41 @@
-//! The simulated cluster: an API server in process, a mesh whose traffic follows its routes, and faults.
+//! The simulated cluster: an API server, its controllers and kubelets, a mesh whose traffic follows its
+//! routes, and faults.
 //!
-//! Everything follows from the seed and the clock, so that the same run can be had again.
+//! Everything follows from the seed, the clock and the writes, so that the same run can be had again. Time
+//! goes in whole seconds: controllers look once a second, and only when something has changed or is due.
+//! The same cluster is there in process ([`Sim::client`], [`Sim::prometheus`], [`Sim::proxy_answer`]) and
+//! over loopback ([`serve`]), where kubectl works on it.
+//!
+//! What differs from a real cluster:
+//!
+//! - No authentication, authorization, admission, quotas, finalizers, owner references that block, HTTPS,
+//!   protobuf, exec, logs, or port-forward by SPDY (as kubectl's own): only WebSocket `v4.channel.k8s.io`.
+//! - Objects are not checked against schemas: unknown and wrong fields are kept as they are. Few defaults.
+//! - The kinds are those of `sim::kinds`; all have one stored version. `/openapi/v3` says only that
+//!   `fieldValidation` is known, so `kubectl explain` has nothing to tell.
+//! - Lists: a continued list shows the objects as they are then, not as they were at its first page;
+//!   `resourceVersion` of a list is not looked at. A watch remembers 1,000 changes.
+//! - Who owns a field is kept for whole lists; the real server tells entries of containers, ports and so on
+//!   apart. Server-side apply merges on this base, and replaces lists whole. Kubectl's own apply works.
+//! - Strategic merge patches know the list keys of pods, conditions, owners and taints, and no others.
+//! - A pod is deleted in two steps (marked, then gone two seconds later); everything else at once.
+//! - Deployments roll with surge 1 and none unavailable, whatever they say; StatefulSets and DaemonSets one
+//!   after the other. There is no autoscaler, Job, quota, or scheduler that looks at resources.
+//! - An EndpointSlice that people changed stays so until its pods change.
+//! - Traffic goes by the first HTTP rule of the oldest VirtualService for a host in the service's own
+//!   namespace, by weights, subsets and `timeout`; matches, faults, mirrors and retries are not followed.
+//!   Requests reach only what the seed's services have ([`Fault`] says what can go wrong).
 
 mod api;
+mod control;
+mod fault;
+mod kinds;
 mod mesh;
 mod pace;
 mod prometheus;
+mod proxy;
+mod refused;
+mod serve;
 mod store;
 mod world;
 
@@ -14,45 +44,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use jiff::Timestamp;
-use serde_json::json;
 use tower::ServiceExt as _;
 
 use crate::clock::Clock;
-use crate::model::subject::Subject;
+use control::Control;
 use mesh::Mesh;
 use store::Store;
 
+pub use fault::{Fault, Injected};
 pub use pace::{Pace, run};
+pub use serve::{Serving, serve};
 
 /// An HTTP service in process with bodies in memory, as readers of Prometheus want it.
 pub type Http =
     tower::util::BoxCloneSyncService<http::Request<Bytes>, http::Response<Bytes>, tower::BoxError>;
-
-/// Something that goes wrong on purpose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// A VirtualService sends most requests to a build that answers 5xx.
-    BadRoute,
-}
-
-impl Fault {
-    /// The name as the demo reports it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::BadRoute => "bad_route",
-        }
-    }
-}
-
-/// A fault that was injected.
-#[derive(Clone, Debug)]
-pub struct Injected {
-    /// What it made ill.
-    pub subject: Subject,
-    /// When.
-    pub at: Timestamp,
-}
 
 /// The simulated cluster.
 pub struct Sim {
@@ -63,36 +68,69 @@ pub struct Sim {
 
 struct State {
     store: Store,
+    control: Control,
     mesh: Mesh,
 }
 
+impl State {
+    /// Lets every second until now pass: first what controllers do in it, then its traffic.
+    fn catch_up(&mut self, now: Timestamp) {
+        let Self { store, control, mesh } = self;
+        while mesh.counted() < now.as_second() {
+            let second = mesh.counted() + 1;
+            control.step(store, second);
+            mesh.count(store, control, second);
+        }
+    }
+}
+
+/// Seconds after which the cluster of the start has settled.
+const SETTLED_S: i64 = 60;
+
 impl Sim {
-    /// A healthy cluster.
+    /// A healthy cluster, an hour old.
     #[must_use]
     pub fn new(seed: u64, clock: Clock) -> Arc<Self> {
         let now = clock.now();
+        let born = now.checked_sub(world::AGE).unwrap_or(now);
         let mut store = Store::default();
-        world::fill(&mut store, now);
+        world::fill(&mut store, born);
+        let mut control = Control::new(seed, born);
+        for second in 1..=SETTLED_S {
+            control.step(&mut store, born.as_second() + second);
+        }
         let mesh = Mesh::new(seed, now);
         let (changed, _) = tokio::sync::watch::channel(store.version());
-        Arc::new(Self { clock, state: Mutex::new(State { store, mesh }), changed })
+        Arc::new(Self { clock, state: Mutex::new(State { store, control, mesh }), changed })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at or changes the objects; traffic until now is counted first, under the old routes.
-    fn with<T>(&self, act: impl FnOnce(&mut Store, Timestamp) -> T) -> T {
+    /// Looks at or changes the cluster; what happened until now happens first.
+    fn look<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         let now = self.clock.now();
         let mut state = self.lock();
-        let State { store, mesh } = &mut *state;
-        mesh.catch_up(store, now);
-        let out = act(store, now);
-        let version = store.version();
+        state.catch_up(now);
+        let out = act(&mut state);
+        let version = state.store.version();
         drop(state);
         self.changed.send_if_modified(|known| std::mem::replace(known, version) != version);
         out
+    }
+
+    /// Looks at or changes the objects.
+    fn with<T>(&self, act: impl FnOnce(&mut Store, Timestamp) -> T) -> T {
+        let now = self.clock.now();
+        self.look(|state| act(&mut state.store, now))
+    }
+
+    /// How long until the controllers want to look again; `None` when nothing is due.
+    fn next_look(&self) -> Option<std::time::Duration> {
+        let state = self.lock();
+        let next = state.control.next(&state.store)?;
+        Some(self.clock.until(Timestamp::from_second(next).unwrap_or(Timestamp::MAX)))
     }
 
     /// A client of the API server, in process.
@@ -126,26 +164,32 @@ impl Sim {
         }))
     }
 
-    /// Lets something go wrong.
-    pub fn inject(&self, fault: Fault) -> Injected {
-        let Fault::BadRoute = fault;
-        let subject = Subject::virtual_service("shop", "cart");
-        let at = self.with(|store, now| {
-            let patch = json!({ "spec": { "http": [ world::split("cart", &[("v1", 40), ("v3", 60)]) ] } });
-            store.edit(&world::key("virtualservices", "shop", "cart"), &patch, "kubectl-edit", now);
-            now
-        });
-        Injected { subject, at }
+    /// What listens in a pod answers a request from the pod's own loopback, as a port-forward makes it:
+    /// status and body. `None` means that it accepts and never answers; status 0 means that nothing
+    /// listens there (connection refused, no such pod).
+    ///
+    /// - a proxy: 15020 (`/healthz/ready`, `POST /drain`, `POST /quitquitquit`), 15021 (`/healthz/ready`)
+    ///   and 15000 (`/server_info`, `/ready`);
+    /// - istiod: 15014 and 8080 (`/debug/syncz` of this replica, `/ready`, `/version`).
+    #[must_use]
+    pub fn proxy_answer(
+        &self,
+        namespace: &str,
+        pod: &str,
+        port: u16,
+        method: &str,
+        path: &str,
+    ) -> Option<(u16, String)> {
+        let now = self.clock.now();
+        let asked = proxy::Asked { port, method, path: path.split('?').next().unwrap_or(path) };
+        self.look(|state| proxy::answer(state, (namespace, pod), asked, now.as_second()))
     }
 
     /// Share of failing requests of a host over the last seconds, for display.
     #[must_use]
     pub fn error_rate(&self, host: &str, seconds: i64) -> f64 {
-        let now = self.clock.now();
-        let mut state = self.lock();
-        let State { store, mesh } = &mut *state;
-        mesh.catch_up(store, now);
-        match mesh.increase(host, seconds) {
+        let found = self.look(|state| state.mesh.increase(host, seconds, |code, _| code >= 500));
+        match found {
             Some((all, bad)) if all > 0.0 => bad / all,
             _ => 0.0,
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 
-use super::board::Boards;
+use super::board::{Boards, Whom};
 use super::queue::{Input, Launch};
 use crate::effectors::{Effectors, Notifier, Specs};
 use crate::engine::gate::Permit;
@@ -71,8 +71,9 @@ impl Outbox {
                 tracing::info!(%incident, step, ?outcome, "step ended");
                 EventKind::Executed { incident, plan, step, direction, run, outcome }
             }
-            Effect::Probe { incident, probe, indicator, subject, since, .. } => {
-                let reading = self.boards.measure(&indicator, &subject, Some(since)).await;
+            Effect::Probe { incident, probe, indicator, subject, owner, since } => {
+                let whom = Whom { subject: &subject, owner: &owner };
+                let reading = self.boards.measure(&indicator, whom, Some(since)).await;
                 EventKind::Probed { incident, probe, reading }
             }
             Effect::Notify { sentence, incident, step } => {
@@ -109,14 +110,16 @@ impl Outbox {
         if self.boards.readable().is_none() {
             // No Prometheus is configured: waiting for it would only delay the news.
             findings.hopeless.insert("traffic".to_owned());
-            findings.hopeless.extend(inspect.indicators.iter().cloned());
         }
+        let unread = inspect.indicators.iter().filter(|indicator| !self.boards.has_source(indicator));
+        findings.hopeless.extend(unread.cloned());
         // At once, because a Prometheus that hangs costs each of them its whole time limit.
         let wanted = inspect.needs.iter().any(|need| need == "traffic");
         let traffic = async { if wanted { Some(self.boards.traffic(&inspect.subject).await) } else { None } };
         let measure = |indicator: &String| {
             let indicator = indicator.clone();
-            async move { (indicator.clone(), self.boards.measure(&indicator, &inspect.subject, None).await) }
+            let whom = Whom { subject: &inspect.subject, owner: &inspect.owner };
+            async move { (indicator.clone(), self.boards.measure(&indicator, whom, None).await) }
         };
         let measured = futures::future::join_all(inspect.indicators.iter().map(measure));
         let (traffic, measured) = futures::join!(traffic, measured);

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use tokio::sync::mpsc;
 
-use super::board::Boards;
 use super::feed;
 use super::intake;
+use super::mesh;
 use super::outbox::Outbox;
 use super::queue::Launch;
 use crate::clock::Clock;
 use crate::cluster::{Access, Cluster, connect, limited, told};
 use crate::config::{Config, Unusable};
-use crate::effectors::{Effectors, Notifier};
+use crate::effectors::Notifier;
 use crate::engine::{State, apply, decide, effects};
 use crate::journal::Reader;
 use crate::model::change::Change;
@@ -53,13 +53,10 @@ pub async fn plan(
     let taken =
         intake::signals(vec![signal], "plan", &here).map_err(|refusal| anyhow::anyhow!(refusal.message))?;
 
-    let prometheus = config.prometheus.as_ref();
-    let prometheus = prometheus.map(|source| super::run::prometheus(source, clock)).transpose()?;
-    let boards =
-        Arc::new(Boards::new(Arc::clone(&cluster), Arc::clone(&rules), prometheus, clock, config.history));
+    let boards = mesh::boards(config, &cluster, &rules, clock)?;
     let (results, _unused) = mpsc::unbounded_channel();
     let outbox = Outbox {
-        effectors: Effectors::new(Arc::clone(&cluster), clock),
+        effectors: mesh::effectors(&cluster, &boards, config, clock),
         boards,
         notifier: Notifier::default(),
         results,

@@ -17,6 +17,7 @@ use super::agent::Running;
 use super::board::Boards;
 use super::driver::{Driver, fold};
 use super::feed;
+use super::mesh;
 use super::outbox::Outbox;
 use super::queue::{Input, Queues};
 use super::story;
@@ -24,7 +25,7 @@ use crate::api::{self, Agent, Metrics, Tokens};
 use crate::clock::Clock;
 use crate::cluster::{Access, Cluster, connect};
 use crate::config::{Config, PrometheusSource, Role, Token, Unusable};
-use crate::effectors::{Effectors, Notifier};
+use crate::effectors::Notifier;
 use crate::engine::State;
 use crate::journal::{Journal as _, OpenOptions, SqliteJournal, write_private};
 use crate::model::event::EventKind;
@@ -87,9 +88,7 @@ pub async fn run(mut setup: Setup) -> anyhow::Result<()> {
     let tokens = Tokens::load(&config.tokens)?;
     let rules = Arc::new(setup.rules);
     let cluster = Arc::new(Cluster::new(client, config.namespaces.clone()));
-    let prometheus = config.prometheus.as_ref().map(|source| prometheus(source, clock)).transpose()?;
-    let boards =
-        Arc::new(Boards::new(Arc::clone(&cluster), Arc::clone(&rules), prometheus, clock, config.history));
+    let boards = mesh::boards(config, &cluster, &rules, clock)?;
     let webhook = config.webhook_url_file.as_deref().map(read_secret).transpose()?;
     let (api, probes) = (listen(config.api).await?, listen(config.probes).await?);
     announce(config, &state, &rules);
@@ -119,7 +118,7 @@ pub async fn run(mut setup: Setup) -> anyhow::Result<()> {
         turn_on_own_thread(driver, Queues { results: results_in, sources: sources_in, launches }, clock)?;
 
     let outbox = Arc::new(Outbox {
-        effectors: Effectors::new(Arc::clone(&cluster), clock),
+        effectors: mesh::effectors(&cluster, &boards, config, clock),
         boards: Arc::clone(&boards),
         notifier: Notifier::new(webhook)?,
         results: results.clone(),
@@ -128,6 +127,7 @@ pub async fn run(mut setup: Setup) -> anyhow::Result<()> {
     tokio::spawn(Arc::clone(&outbox).run(launches_in));
     feed::watch(&cluster, &sources);
     feed::vanished(known_subjects(&state), &cluster, &sources);
+    mesh::watch(config, &cluster, &boards, &sources);
     poll(config, &cluster, boards, sources);
     tokio::spawn(feed::watch_wall_clock(clock, results.clone()));
     let serving = api::router(Arc::clone(&agent), tokens, metrics.clone(), &config.intake);

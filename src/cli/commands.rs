@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use super::rights::Rbac;
-use super::{audit, check, client, operators, rbac, windows, work};
+use super::{audit, check, client, operators, rbac, simulation, windows, work};
 use crate::model::verdict::Mode;
 
 /// A self-healing remediation agent for service meshes.
@@ -94,6 +94,11 @@ pub(super) enum Command {
     /// Show the configuration in force.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Serve the simulated cluster alone, for kubectl and for agents to try.
+    #[command(
+        after_help = "Examples:\n  meshmend sim --kubeconfig sim.kubeconfig\n  meshmend sim --fault hung_proxy\n  kubectl --kubeconfig sim.kubeconfig get pods"
+    )]
+    Sim(Sim),
     /// Print completions for a shell.
     #[command(
         after_help = "Examples:\n  source <(meshmend completions bash)\n  meshmend completions zsh > ~/.zfunc/_meshmend\n  meshmend completions fish > ~/.config/fish/completions/meshmend.fish\n  meshmend completions powershell | Out-String | Invoke-Expression\n  eval (meshmend completions elvish | slurp)"
@@ -128,6 +133,22 @@ pub(super) struct Demo {
     /// Output.
     #[arg(short, long, default_value = "table")]
     pub(super) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Sim {
+    /// Address of this machine where the API server listens; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    pub(super) listen: std::net::SocketAddr,
+    /// Seed of names, noise and what a fault meets.
+    #[arg(long, default_value_t = 1)]
+    pub(super) seed: u64,
+    /// Where the kubeconfig is written.
+    #[arg(long, value_name = "FILE", default_value = "meshmend-sim.kubeconfig")]
+    pub(super) kubeconfig: PathBuf,
+    /// Let something go wrong at once; see the help of a wrong name for the names.
+    #[arg(long, value_name = "NAME")]
+    pub(super) fault: Vec<String>,
 }
 
 /// Which configuration and cluster.
@@ -397,6 +418,7 @@ pub(super) fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Config(ConfigCommand::Show { config, output }) => {
             work::config_show(config.as_deref(), output)
         }
+        Command::Sim(args) => simulation::sim(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "meshmend", &mut std::io::stdout());
             Ok(super::FINE)

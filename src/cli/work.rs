@@ -46,13 +46,13 @@ fn access(at: &Where) -> Access {
     Access { kubeconfig: at.kubeconfig.clone(), context: at.context.clone() }
 }
 
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     Ok(builder.worker_threads(2).enable_all().build()?)
 }
 
 /// Logs to standard error, at these levels unless the environment says otherwise.
-fn log(levels: &str) {
+pub(super) fn log(levels: &str) {
     let filter = EnvFilter::try_from_env("MESHMEND_LOG").unwrap_or_else(|_| EnvFilter::new(levels));
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();

@@ -119,6 +119,19 @@ impl Cluster {
         self.stores().inventory.services.get(&subject.namespace, &subject.name).cloned()
     }
 
+    /// All services of the watched namespaces.
+    #[must_use]
+    pub fn services(&self) -> Vec<Arc<Service>> {
+        let stores = self.stores();
+        stores.inventory.services.all().filter(|service| self.sees(&service.namespace)).cloned().collect()
+    }
+
+    /// The host that a DestinationRule is for, fully qualified.
+    #[must_use]
+    pub fn host_of_rule(&self, rule: &Subject) -> Option<String> {
+        self.stores().routes.get(rule).and_then(|rule| rule.hosts.first().cloned())
+    }
+
     /// The endpoints of a service, over all its slices.
     #[must_use]
     pub fn endpoints_of(&self, service: &Subject) -> Vec<Endpoint> {

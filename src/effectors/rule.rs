@@ -1,9 +1,12 @@
 //! The fact `destination_rule`: the rule that all clients of a host obey, read fresh.
 
+use std::collections::BTreeSet;
+
 use super::Effectors;
 use crate::cluster::{Found, fqdn, outlier, rule_for_all, tightest};
 use crate::model::effect::Inspect;
 use crate::model::facts::{DestinationRuleFacts, Findings};
+use crate::model::subject::Subject;
 
 impl Effectors {
     /// Adds the rule that all clients of the subject's host obey. What is no Service and no rule has no one
@@ -20,17 +23,36 @@ impl Effectors {
                 Ok(Some(rule)) => rule.hosts.first().cloned().ok_or_else(|| format!("{subject} has no host")),
                 Err(why) => Err(why),
             },
-            _ => Err(format!("{subject} is no Service and no DestinationRule")),
+            "VirtualService" | "HTTPRoute" => self.one_host(subject).await,
+            _ => Err(format!("{subject} is no Service, no route and no DestinationRule")),
         };
         let found = match host {
             Ok(host) => self.rule_facts(&host, inspect).await,
-            Err(why) => Err(why),
+            Err(why) => {
+                // Another look will find the same; what is unreadable for now is told by the fact `route`.
+                findings.hopeless.insert("destination_rule".to_owned());
+                Err(why)
+            }
         };
         match found {
             Ok(rule) => findings.facts.destination_rule = rule,
             Err(why) => {
                 findings.missing.insert("destination_rule".to_owned(), why);
             }
+        }
+    }
+
+    /// The one host that a route leads to: with several, nobody could say whose rule is meant.
+    async fn one_host(&self, subject: &Subject) -> Result<String, String> {
+        let route = self.cluster.read_route(subject).await?;
+        let route = route.ok_or_else(|| format!("{subject} does not exist"))?;
+        let hosts: BTreeSet<String> =
+            self.cluster.leads_of(&route).into_iter().map(|leads| leads.host).collect();
+        let mut hosts = hosts.into_iter();
+        match (hosts.next(), hosts.next()) {
+            (Some(host), None) => Ok(host),
+            (None, _) => Err(format!("{subject} leads nowhere")),
+            (Some(one), Some(other)) => Err(format!("{subject} leads to {one}, {other} and maybe more")),
         }
     }
 
@@ -59,7 +81,9 @@ impl Effectors {
         }
         let others = found.merged.iter().filter(|other| other.subject != *subject);
         // A replacement of the same name is another object: what was good there proves nothing here.
-        let good = || inspect.good.iter().filter(|_| inspect.uid == rule.uid);
+        let known = inspect.rules.iter().find(|known| known.subject == *subject && known.uid == rule.uid);
+        let own = inspect.good.iter().filter(|_| inspect.subject == *subject && inspect.uid == rule.uid);
+        let good = || own.clone().chain(known.iter().flat_map(|known| &known.good));
         let last_good = match good().find(|good| good.spec_hash != rule.spec_hash) {
             Some(good) => Some(self.last_good(&subject.namespace, good).await?),
             None => None,

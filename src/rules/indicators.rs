@@ -195,11 +195,15 @@ impl Queries {
     /// The two queries for these hosts over this window: samples, and bad ones among them.
     #[must_use]
     pub fn fill(&self, hosts: &[String], window_s: u64) -> (String, String) {
-        let hosts: Vec<String> = hosts.iter().map(|host| escape(host)).collect();
-        let fill = |template: &str| {
-            template.replace("$hosts", &hosts.join("|")).replace("$window", &format!("{window_s}s"))
-        };
+        let fill = |template: &str| Self::fill_in(template, hosts, window_s);
         (fill(&self.samples), fill(&self.bad))
+    }
+
+    /// A template for these hosts over this window.
+    #[must_use]
+    pub fn fill_in(template: &str, hosts: &[String], window_s: u64) -> String {
+        let hosts: Vec<String> = hosts.iter().map(|host| escape(host)).collect();
+        template.replace("$hosts", &hosts.join("|")).replace("$window", &format!("{window_s}s"))
     }
 }
 

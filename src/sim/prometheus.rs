@@ -1,5 +1,10 @@
-//! Prometheus' query API, for the queries of the catalogue and no others.
+//! Prometheus' query API, for the queries of the catalogue and those built like them; anything else is an
+//! error. Only instant queries, at the time they arrive; only `reporter="source"` exists.
 
+mod evaluate;
+mod parse;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
@@ -10,9 +15,16 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use super::Sim;
+use super::api::decode;
+
+/// Series of a result: labels and value.
+type Vector = Vec<(BTreeMap<String, String>, f64)>;
 
 pub(super) fn router(sim: Arc<Sim>) -> Router {
-    Router::new().route("/api/v1/query", post(by_form).get(by_query)).with_state(sim)
+    Router::new()
+        .route("/api/v1/query", post(by_form).get(by_query))
+        .route("/-/ready", axum::routing::get(|| async { "Prometheus Server is Ready.\n" }))
+        .with_state(sim)
 }
 
 async fn by_query(State(sim): State<Arc<Sim>>, RawQuery(query): RawQuery) -> Response {
@@ -25,9 +37,17 @@ async fn by_form(State(sim): State<Arc<Sim>>, body: String) -> Response {
 
 fn answer(sim: &Sim, form: &str) -> Response {
     let query = form.split('&').find_map(|pair| pair.strip_prefix("query=")).map(decode).unwrap_or_default();
-    match evaluate(sim, &query) {
-        Some(result) => {
-            let data = json!({ "resultType": "vector", "result": result });
+    let found = parse::query(&query).and_then(|query| {
+        sim.look(|state| evaluate::vector(&query, &state.mesh))
+            .map(|found| (found, sim.clock.now().as_second()))
+    });
+    match found {
+        Some((vector, at)) => {
+            let series: Vec<Value> = vector
+                .into_iter()
+                .map(|(labels, value)| json!({ "metric": labels, "value": [at, number(value)] }))
+                .collect();
+            let data = json!({ "resultType": "vector", "result": series });
             Json(json!({ "status": "success", "data": data })).into_response()
         }
         None => {
@@ -38,44 +58,13 @@ fn answer(sim: &Sim, form: &str) -> Response {
     }
 }
 
-fn decode(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        match byte {
-            b'+' => bytes.push(b' '),
-            b'%' => {
-                let hex: Vec<u8> = rest.by_ref().take(2).collect();
-                let hex = std::str::from_utf8(&hex).ok().and_then(|hex| u8::from_str_radix(hex, 16).ok());
-                bytes.extend(hex);
-            }
-            other => bytes.push(other),
-        }
+/// A value as Prometheus writes it.
+fn number(value: f64) -> String {
+    if value.is_nan() {
+        "NaN".to_owned()
+    } else if value.is_infinite() {
+        if value > 0.0 { "+Inf".to_owned() } else { "-Inf".to_owned() }
+    } else {
+        value.to_string()
     }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// Request counts by destination service over a window, all or only those answered 5xx.
-fn evaluate(sim: &Sim, query: &str) -> Option<Vec<Value>> {
-    if !query.starts_with("sum by (destination_service) (increase(istio_requests_total{reporter=\"source\",")
-    {
-        return None;
-    }
-    let (_, rest) = query.split_once("destination_service=~\"")?;
-    let (hosts, rest) = rest.split_once('"')?;
-    let only_bad = rest.contains("response_code=~\"5..\"");
-    let (_, window) = rest.rsplit_once('[')?;
-    let seconds: i64 = window.split_once("s]")?.0.parse().ok()?;
-    let now = sim.clock.now();
-    let at = now.as_second();
-    let mut state = sim.lock();
-    let super::State { store, mesh } = &mut *state;
-    mesh.catch_up(store, now);
-    let series = hosts.split('|').filter_map(|host| {
-        let host = host.replace("\\\\.", ".");
-        let (all, bad) = mesh.increase(&host, seconds)?;
-        let value = if only_bad { bad } else { all };
-        Some(json!({ "metric": { "destination_service": host }, "value": [at, value.to_string()] }))
-    });
-    Some(series.collect())
 }

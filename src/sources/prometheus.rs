@@ -134,7 +134,7 @@ impl Prometheus {
     /// What went wrong with the whole answer; warnings count as errors, because half an answer could heal the
     /// wrong thing. A value that is no count makes only its own host unknown.
     pub async fn counts(&self, samples: &str, bad: &str) -> Result<ByHost<Counts>, String> {
-        let (samples, bad) = futures::join!(self.query(samples), self.query(bad));
+        let (samples, bad) = futures::join!(self.values(samples), self.values(bad));
         let (samples, bad) = (samples?, bad?);
         let both = |host: &String, samples: Result<f64, String>| {
             let bad = bad.get(host).cloned().unwrap_or(Ok(0.0))?;
@@ -143,7 +143,11 @@ impl Prometheus {
         Ok(samples.into_iter().map(|(host, samples)| (host.clone(), both(&host, samples))).collect())
     }
 
-    async fn query(&self, promql: &str) -> Result<ByHost<f64>, String> {
+    /// Values by `destination_service`.
+    ///
+    /// # Errors
+    /// What went wrong with the whole answer.
+    pub async fn values(&self, promql: &str) -> Result<ByHost<f64>, String> {
         let call = async {
             let request = self.request(promql)?;
             self.http.clone().oneshot(request).await.map_err(|error| chain(error.as_ref()))

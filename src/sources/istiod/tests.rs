@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use proptest::prelude::*;
+use serde_json::Value;
 
 use super::*;
 use crate::cluster::{Answer, Unanswered};
@@ -74,13 +75,13 @@ enum Harm {
     Cut(usize),
     Byte(usize, u8),
     Gap(usize, usize),
-    Value(usize, serde_json::Value),
+    Value(usize, Value),
     Key(usize),
 }
 
 fn harm() -> impl Strategy<Value = Harm> {
     let value = prop_oneof![
-        Just(serde_json::Value::Null),
+        Just(Value::Null),
         Just(serde_json::json!(7)),
         Just(serde_json::json!([])),
         Just(serde_json::json!({})),
@@ -96,24 +97,24 @@ fn harm() -> impl Strategy<Value = Harm> {
     ]
 }
 
-fn count(value: &serde_json::Value) -> usize {
+fn count(value: &Value) -> usize {
     1 + match value {
-        serde_json::Value::Array(items) => items.iter().map(count).sum(),
-        serde_json::Value::Object(map) => map.values().map(count).sum::<usize>(),
-        _ => 0,
+        Value::Array(items) => items.iter().map(count).sum(),
+        Value::Object(map) => map.values().map(count).sum::<usize>(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
     }
 }
 
 /// Visits the n-th value of a document.
-fn nth<'v>(value: &'v mut serde_json::Value, left: &mut usize) -> Option<&'v mut serde_json::Value> {
+fn nth<'v>(value: &'v mut Value, left: &mut usize) -> Option<&'v mut Value> {
     if *left == 0 {
         return Some(value);
     }
     *left -= 1;
     match value {
-        serde_json::Value::Array(items) => items.iter_mut().find_map(|item| nth(item, left)),
-        serde_json::Value::Object(map) => map.values_mut().find_map(|item| nth(item, left)),
-        _ => None,
+        Value::Array(items) => items.iter_mut().find_map(|item| nth(item, left)),
+        Value::Object(map) => map.values_mut().find_map(|item| nth(item, left)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
     }
 }
 
@@ -127,20 +128,20 @@ fn harmed(text: &str, harm: &Harm) -> Vec<u8> {
             bytes.drain(start..(start + length).min(text.len()));
         }
         Harm::Value(..) | Harm::Key(_) => {
-            let mut document: serde_json::Value = serde_json::from_str(text).unwrap();
+            let mut document: Value = serde_json::from_str(text).unwrap();
             let all = count(&document);
             match harm {
                 Harm::Value(at, value) => {
                     *nth(&mut document, &mut (at % all)).unwrap() = value.clone();
                 }
                 Harm::Key(at) => {
-                    if let Some(serde_json::Value::Object(map)) = nth(&mut document, &mut (at % all))
+                    if let Some(Value::Object(map)) = nth(&mut document, &mut (at % all))
                         && let Some(key) = map.keys().nth(at % map.len().max(1)).cloned()
                     {
                         map.remove(&key);
                     }
                 }
-                _ => {}
+                Harm::Cut(_) | Harm::Byte(..) | Harm::Gap(..) => {}
             }
             bytes = serde_json::to_vec(&document).unwrap();
         }
