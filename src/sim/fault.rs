@@ -151,7 +151,11 @@ impl Sim {
             }),
             Fault::ExpiringCertificate => self.look(|state| left(&state.store, now)),
             Fault::ControlPlaneDown => self.look(|state| {
-                let istiod = state.control.pods.iter().filter(|((ns, name), _)| ns == "istio-system" && name.starts_with("istiod-"));
+                let istiod = state
+                    .control
+                    .pods
+                    .iter()
+                    .filter(|((ns, name), _)| ns == "istio-system" && name.starts_with("istiod-"));
                 share(istiod.map(|(_, pod)| pod.ready.0))
             }),
         }
@@ -179,7 +183,10 @@ fn bad_route(state: &mut State, now: Timestamp) -> Subject {
 fn chosen(state: &State, word: &str) -> Option<(String, String)> {
     let serves = |name: &str| name.starts_with("web-") || name.starts_with("catalog-v1-");
     let pods = state.control.pods.iter().filter(|((_, name), pod)| {
-        serves(name) && pod.stops.is_none() && pod.proxy_runs() && pod.proxy.is_some_and(|proxy| proxy.answers())
+        serves(name)
+            && pod.stops.is_none()
+            && pod.proxy_runs()
+            && pod.proxy.is_some_and(|proxy| proxy.answers())
     });
     let pods: Vec<_> = pods.map(|(place, _)| place.clone()).collect();
     let at = hash(state.control.seed, word).checked_rem(u64::try_from(pods.len()).ok()?)?;
@@ -187,13 +194,20 @@ fn chosen(state: &State, word: &str) -> Option<(String, String)> {
 }
 
 /// Makes a proxy ill; the rest of the mesh gets news at once, so that one sees it does not follow.
-fn afflict(state: &mut State, word: &str, now: Timestamp, ill: impl FnOnce(&mut super::control::Proxy)) -> Subject {
+fn afflict(
+    state: &mut State,
+    word: &str,
+    now: Timestamp,
+    ill: impl FnOnce(&mut super::control::Proxy),
+) -> Subject {
     let Some((namespace, name)) = chosen(state, word) else {
         // Nothing answers any more: then nothing can be made worse, and the namespace is what is ill.
         return Subject::of_namespace("shop");
     };
     let control = &mut state.control;
-    if let Some(proxy) = control.pods.get_mut(&(namespace.clone(), name.clone())).and_then(|pod| pod.proxy.as_mut()) {
+    if let Some(proxy) =
+        control.pods.get_mut(&(namespace.clone(), name.clone())).and_then(|pod| pod.proxy.as_mut())
+    {
         ill(proxy);
     }
     control.push = Push { number: control.push.number + 1, at: now.as_second() };
@@ -244,7 +258,9 @@ fn left(store: &Store, now: i64) -> f64 {
     let known = certificate.and_then(|certificate| number(certificate, "/status/revision"));
     let (from, to) = (time("/status/notBefore"), time("/status/notAfter"));
     match (known, from, to) {
-        (Some(_), Some(from), Some(to)) if to > from => ((to - now) as f64 / (to - from) as f64).clamp(0.0, 1.0),
+        (Some(_), Some(from), Some(to)) if to > from => {
+            ((to - now) as f64 / (to - from) as f64).clamp(0.0, 1.0)
+        }
         (Some(_) | None, _, _) => 0.0,
     }
 }

@@ -79,11 +79,7 @@ const fn workload(
 pub(super) static KINDS: [Kind; 21] = [
     Kind { namespaced: false, sub: STATUS, ..native("", "namespaces", "Namespace", &["ns"]) },
     Kind { namespaced: false, sub: STATUS, ..native("", "nodes", "Node", &["no"]) },
-    Kind {
-        sub: &["status", "eviction", "portforward"],
-        counted: true,
-        ..native("", "pods", "Pod", &["po"])
-    },
+    Kind { sub: &["status", "eviction", "portforward"], counted: true, ..native("", "pods", "Pod", &["po"]) },
     Kind { sub: STATUS, ..native("", "services", "Service", &["svc"]) },
     native("", "configmaps", "ConfigMap", &["cm"]),
     native("", "events", "Event", &["ev"]),

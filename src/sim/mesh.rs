@@ -77,7 +77,8 @@ impl Mesh {
     pub(super) fn count(&mut self, store: &Store, control: &Control, second: i64) {
         self.counted = second;
         if self.views.0 != store.version() {
-            self.views = (store.version(), SERVICES.iter().map(|service| lanes::view(store, service)).collect());
+            self.views =
+                (store.version(), SERVICES.iter().map(|service| lanes::view(store, service)).collect());
         }
         let views = std::mem::take(&mut self.views.1);
         for (index, (service, view)) in SERVICES.iter().zip(&views).enumerate() {
@@ -105,14 +106,22 @@ impl Mesh {
             let come = Come { arrived, clients: count(clients.len()), second: self.counted };
             let mut outcomes = pass(service, lane, queue, come, control);
             if control.faults.stubborn && rush.is_some() {
-                outcomes = vec![Outcome { code: 504, flags: "UT", requests: arrived, millis: lane.timeout_ms }];
+                outcomes =
+                    vec![Outcome { code: 504, flags: "UT", requests: arrived, millis: lane.timeout_ms }];
             }
-            let overflow = if lane.limits.pending_binds() { Metric::PendingOverflow } else { Metric::ActiveOverflow };
+            let overflow =
+                if lane.limits.pending_binds() { Metric::PendingOverflow } else { Metric::ActiveOverflow };
             for (namespace, pod) in &clients {
                 let series = Series::new(index, &lane.subset, namespace, pod);
                 for outcome in &outcomes {
                     let share = outcome.requests / count(clients.len());
-                    self.counters.request(&series, (outcome.code, outcome.flags), share, outcome.millis, self.counted);
+                    self.counters.request(
+                        &series,
+                        (outcome.code, outcome.flags),
+                        share,
+                        outcome.millis,
+                        self.counted,
+                    );
                     if outcome.flags == "UO" {
                         self.counters.add(series.of(overflow), share, self.counted);
                     }
@@ -181,7 +190,8 @@ fn pass(service: &Service, lane: &Lane, queue: &mut Queue, come: Come, control: 
         return vec![quick("NC", come.arrived)];
     }
     queue.aside.retain(|_, until| *until > come.second);
-    let pods: Vec<&(String, f64)> = lane.pods.iter().filter(|(pod, _)| !queue.aside.contains_key(pod)).collect();
+    let pods: Vec<&(String, f64)> =
+        lane.pods.iter().filter(|(pod, _)| !queue.aside.contains_key(pod)).collect();
     if pods.is_empty() {
         return vec![quick("UH", come.arrived)];
     }
@@ -207,7 +217,8 @@ fn pass(service: &Service, lane: &Lane, queue: &mut Queue, come: Come, control: 
     let on_time = taken * in_time * (1.0 - lost);
     if let Some(outlier) = lane.outlier {
         let worst = |share: f64| share >= 0.3 || in_time < 0.7;
-        let bad: Vec<String> = pods.iter().filter(|(_, share)| worst(*share)).map(|(pod, _)| pod.clone()).collect();
+        let bad: Vec<String> =
+            pods.iter().filter(|(_, share)| worst(*share)).map(|(pod, _)| pod.clone()).collect();
         let most = (outlier.most * count(lane.pods.len())).floor().max(1.0);
         for pod in bad {
             if count(queue.aside.len()) < most {

@@ -38,7 +38,8 @@ async fn by_form(State(sim): State<Arc<Sim>>, body: String) -> Response {
 fn answer(sim: &Sim, form: &str) -> Response {
     let query = form.split('&').find_map(|pair| pair.strip_prefix("query=")).map(decode).unwrap_or_default();
     let found = parse::query(&query).and_then(|query| {
-        sim.look(|state| evaluate::vector(&query, &state.mesh)).map(|found| (found, sim.clock.now().as_second()))
+        sim.look(|state| evaluate::vector(&query, &state.mesh))
+            .map(|found| (found, sim.clock.now().as_second()))
     });
     match found {
         Some((vector, at)) => {

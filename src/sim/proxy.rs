@@ -24,7 +24,12 @@ fn refused() -> Answer {
     say(0, "connection refused")
 }
 
-pub(super) fn answer(state: &mut State, (namespace, name): (&str, &str), asked: Asked<'_>, now: i64) -> Answer {
+pub(super) fn answer(
+    state: &mut State,
+    (namespace, name): (&str, &str),
+    asked: Asked<'_>,
+    now: i64,
+) -> Answer {
     let Some(pod) = state.control.pod(namespace, name) else {
         return say(0, "no such pod");
     };
@@ -119,14 +124,17 @@ fn control_plane(state: &State, replica: &str, asked: Asked<'_>) -> Answer {
 /// The proxies that talk to this replica: each talks to one of those that are ready.
 fn connected(state: &State, replica: &str) -> Vec<Value> {
     let pods = &state.control.pods;
-    let ready = pods.iter().filter(|((ns, name), pod)| ns == "istio-system" && name.starts_with("istiod-") && pod.ready.0);
+    let ready = pods
+        .iter()
+        .filter(|((ns, name), pod)| ns == "istio-system" && name.starts_with("istiod-") && pod.ready.0);
     let replicas: Vec<&str> = ready.map(|((_, name), _)| name.as_str()).collect();
     let chosen = |name: &str| {
         let at = hash(0, name).checked_rem(u64::try_from(replicas.len()).ok()?)?;
         replicas.get(usize::try_from(at).ok()?).copied()
     };
     let line = |((namespace, name), pod): (&(String, String), &Pod)| {
-        let proxy = pod.proxy.filter(|proxy| pod.proxy_runs() && (proxy.configured || proxy.hung.is_some()))?;
+        let proxy =
+            pod.proxy.filter(|proxy| pod.proxy_runs() && (proxy.configured || proxy.hung.is_some()))?;
         (chosen(name) == Some(replica)).then(|| sync(state.control.push, namespace, name, proxy))
     };
     pods.iter().filter_map(line).collect()

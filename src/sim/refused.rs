@@ -71,12 +71,10 @@ impl Refused {
         let name = kind.map_or("", |kind| kind.kind);
         let group = kind.map_or("", |kind| kind.group);
         let full = if group.is_empty() { name.to_owned() } else { format!("{name}.{group}") };
-        let mut refused =
-            Self::new(422, "Invalid", format!("{full} {:?} is invalid: {field}: {why}", key.2));
+        let mut refused = Self::new(422, "Invalid", format!("{full} {:?} is invalid: {field}: {why}", key.2));
         refused = refused.about(key, Some(name));
         let reason = if why.starts_with("Required") { "FieldValueRequired" } else { "FieldValueInvalid" };
-        refused.status["details"]["causes"] =
-            json!([{ "reason": reason, "message": why, "field": field }]);
+        refused.status["details"]["causes"] = json!([{ "reason": reason, "message": why, "field": field }]);
         refused
     }
 

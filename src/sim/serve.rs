@@ -53,10 +53,13 @@ impl Serving {
 /// The address is not of loopback, or is taken.
 pub async fn serve(sim: &Arc<Sim>, listen: SocketAddr) -> anyhow::Result<Serving> {
     if !listen.ip().is_loopback() {
-        anyhow::bail!("{listen} can be reached from elsewhere, and the simulated cluster asks nobody who they are: give an address of 127.0.0.0/8");
+        anyhow::bail!(
+            "{listen} can be reached from elsewhere, and the simulated cluster asks nobody who they are: give an address of 127.0.0.0/8"
+        );
     }
     let bound = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
-    let free = SocketAddr::new(if listen.is_ipv4() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { listen.ip() }, 0);
+    let free =
+        SocketAddr::new(if listen.is_ipv4() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { listen.ip() }, 0);
     let other = TcpListener::bind(free).await.context("cannot listen on a free port")?;
     let (api, prometheus) = (bound.local_addr()?, other.local_addr()?);
     let serve = |listener: TcpListener, router: axum::Router| {

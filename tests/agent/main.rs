@@ -7,6 +7,7 @@ mod counts;
 mod healing;
 mod journal;
 mod properties;
+mod sim;
 mod simulation;
 mod stage;
 mod world;

@@ -68,8 +68,7 @@ fn groups() -> Value {
     json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": all })
 }
 
-const VERBS: [&str; 8] =
-    ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
 fn resources(group: &str, version: &str) -> Value {
     let mut list = Vec::new();

@@ -36,11 +36,13 @@ fn begin(sim: &Arc<Sim>, target: &Target, parts: &mut request::Parts) -> Result<
     let pod = target.key()?;
     let query = parts.uri.query().unwrap_or_default();
     let ports = query.split('&').filter_map(|pair| pair.strip_prefix("ports=")).map(decode);
-    let ports: Vec<u16> = ports.flat_map(|list| list.split(',').map(str::parse).collect::<Vec<_>>()).flatten().collect();
+    let ports: Vec<u16> =
+        ports.flat_map(|list| list.split(',').map(str::parse).collect::<Vec<_>>()).flatten().collect();
     let head = |name: header::HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok());
     let asked = head(header::UPGRADE).is_some_and(|what| what.eq_ignore_ascii_case("websocket"));
     let key = head(header::SEC_WEBSOCKET_KEY).map(str::to_owned);
-    let offers = parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    let offers =
+        parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
     let known = offers.flat_map(|list| list.split(',')).any(|name| name.trim() == PROTOCOL);
     let known_pod = sim.with(|store, _| store.get(&pod).is_some());
     if !known_pod {
@@ -60,7 +62,8 @@ fn begin(sim: &Arc<Sim>, target: &Target, parts: &mut request::Parts) -> Result<
     tokio::spawn(async move {
         match upgrade.await {
             Ok(upgraded) => {
-                let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
+                let socket =
+                    WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
                 // A client that goes away in the middle is no fault.
                 talk(&sim, (&pod.1, &pod.2), &ports, socket).await.ok();
             }

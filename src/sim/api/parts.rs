@@ -60,7 +60,10 @@ pub(super) fn evict(sim: &Sim, call: &Call) -> Answer {
     let eviction = if call.body.is_empty() { Value::Null } else { call.json()? };
     let said = text(&eviction, "/metadata/name");
     if !said.is_empty() && said != pod.2 {
-        return Err(Refused::bad(format!("name in URL does not match name in Eviction object: {} {said}", pod.2)));
+        return Err(Refused::bad(format!(
+            "name in URL does not match name in Eviction object: {} {said}",
+            pod.2
+        )));
     }
     let options = eviction.get("deleteOptions").cloned().unwrap_or_default();
     sim.with(|store, at| {
@@ -72,7 +75,8 @@ pub(super) fn evict(sim: &Sim, call: &Call) -> Answer {
         if !parting.dry {
             event(store, &key("pods", &pod.1, &pod.2), ("Evicted", "Evicted by the eviction API"), at);
         }
-        let status = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 });
+        let status =
+            json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 });
         Ok((StatusCode::CREATED, status))
     })
 }

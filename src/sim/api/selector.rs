@@ -31,7 +31,8 @@ impl Selector {
     pub(super) fn of(call: &Call) -> Result<Self, Refused> {
         let labels = call.asks("labelSelector").map(split).unwrap_or_default();
         let labels = labels.iter().map(|term| Term::of(term)).collect::<Result<_, _>>()?;
-        let fields = call.asks("fieldSelector").unwrap_or_default().split(',').filter(|term| !term.is_empty());
+        let fields =
+            call.asks("fieldSelector").unwrap_or_default().split(',').filter(|term| !term.is_empty());
         let fields: Vec<(String, String, bool)> = fields
             .map(|term| {
                 let (key, value) = term.split_once('=').unwrap_or((term, ""));
@@ -40,7 +41,8 @@ impl Selector {
                 (key.trim_end_matches('!').to_owned(), value, wanted)
             })
             .collect();
-        if let Some((unknown, _, _)) = fields.iter().find(|(key, _, _)| !known(call.target.kind.plural, key)) {
+        if let Some((unknown, _, _)) = fields.iter().find(|(key, _, _)| !known(call.target.kind.plural, key))
+        {
             return Err(Refused::bad(format!("field label not supported: {unknown}")));
         }
         Ok(Self { labels, fields })
@@ -70,7 +72,9 @@ fn known(plural: &str, field: &str) -> bool {
     match plural {
         _ if matches!(field, "metadata.name" | "metadata.namespace") => true,
         "pods" => matches!(field, "status.phase" | "spec.nodeName" | "spec.restartPolicy" | "status.podIP"),
-        "events" => field.starts_with("involvedObject.") || matches!(field, "reason" | "type" | "reportingComponent"),
+        "events" => {
+            field.starts_with("involvedObject.") || matches!(field, "reason" | "type" | "reportingComponent")
+        }
         _ => false,
     }
 }

@@ -75,23 +75,36 @@ fn cells_of(plural: &str, object: &Value) -> Vec<String> {
         "replicasets" => {
             vec![count("/spec/replicas"), count("/status/replicas"), count("/status/readyReplicas")]
         }
-        "nodes" => vec![condition(object, "Ready", ("Ready", "NotReady")), word("/status/nodeInfo/kubeletVersion")],
+        "nodes" => {
+            vec![condition(object, "Ready", ("Ready", "NotReady")), word("/status/nodeInfo/kubeletVersion")]
+        }
         "services" => vec![word("/spec/type"), format!("{}/TCP", count("/spec/ports/0/port"))],
         "namespaces" => vec![word("/status/phase")],
         "poddisruptionbudgets" => {
             let of = |pointer: &str| {
                 let value = object.pointer(pointer);
-                value.map_or_else(|| "N/A".to_owned(), |value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+                value.map_or_else(
+                    || "N/A".to_owned(),
+                    |value| value.as_str().map_or_else(|| value.to_string(), str::to_owned),
+                )
             };
             vec![of("/spec/minAvailable"), of("/spec/maxUnavailable"), count("/status/disruptionsAllowed")]
         }
         "certificates" => {
-            vec![condition(object, "Ready", ("True", "False")), word("/spec/secretName"), word("/status/notAfter")]
+            vec![
+                condition(object, "Ready", ("True", "False")),
+                word("/spec/secretName"),
+                word("/status/notAfter"),
+            ]
         }
         "virtualservices" => vec![object.pointer("/spec/hosts").map_or_else(String::new, Value::to_string)],
         "destinationrules" => vec![word("/spec/host")],
         "events" => {
-            let of = format!("{}/{}", text(object, "/involvedObject/kind").to_lowercase(), text(object, "/involvedObject/name"));
+            let of = format!(
+                "{}/{}",
+                text(object, "/involvedObject/kind").to_lowercase(),
+                text(object, "/involvedObject/name")
+            );
             vec![word("/type"), word("/reason"), of, word("/message")]
         }
         _ => Vec::new(),

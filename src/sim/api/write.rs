@@ -33,7 +33,10 @@ fn make(store: &mut Store, call: &Call, mut object: Value, write: &Write<'_>) ->
     let namespace = target.namespace.clone().unwrap_or_default();
     let (kind, version) = (text(&object, "/kind"), text(&object, "/apiVersion"));
     if !kind.is_empty() && kind != target.kind.kind {
-        return Err(Refused::bad(format!("{kind} in version {version:?} cannot be handled as a {}", target.kind.kind)));
+        return Err(Refused::bad(format!(
+            "{kind} in version {version:?} cannot be handled as a {}",
+            target.kind.kind
+        )));
     }
     let said = text(&object, "/metadata/namespace");
     if !said.is_empty() && said != namespace {
@@ -41,14 +44,19 @@ fn make(store: &mut Store, call: &Call, mut object: Value, write: &Write<'_>) ->
             "the namespace of the provided object does not match the namespace sent on the request: {said:?} {namespace:?}"
         )));
     }
-    let (mut name, start) = (text(&object, "/metadata/name").to_owned(), text(&object, "/metadata/generateName"));
+    let (mut name, start) =
+        (text(&object, "/metadata/name").to_owned(), text(&object, "/metadata/generateName"));
     if name.is_empty() && !start.is_empty() {
         let word = crate::sim::control::hash(store.version(), start);
         name = format!("{start}{}", crate::sim::control::letters(word, 5));
     }
     let place = key(target.kind.plural, &namespace, &name);
     if name.is_empty() {
-        return Err(Refused::invalid(&place, "metadata.name", "Required value: name or generateName is required"));
+        return Err(Refused::invalid(
+            &place,
+            "metadata.name",
+            "Required value: name or generateName is required",
+        ));
     }
     if target.kind.namespaced && store.get(&key("namespaces", "", &namespace)).is_none() {
         return Err(Refused::not_found(&key("namespaces", "", &namespace)));

@@ -101,7 +101,8 @@ pub(in crate::sim) fn room(store: &mut Store, pod: &Key, at: Timestamp, dry: boo
     }
     let allowed = figure("disruptionsAllowed");
     if allowed < 1 {
-        let why = format!("The disruption budget {name} needs {desired} healthy pods and has {healthy} currently");
+        let why =
+            format!("The disruption budget {name} needs {desired} healthy pods and has {healthy} currently");
         let text = "Cannot evict pod as it would violate the pod's disruption budget.";
         return Err(Refused::new(429, "TooManyRequests", text)
             .detailed(json!({ "causes": [{ "reason": "DisruptionBudget", "message": why }] })));

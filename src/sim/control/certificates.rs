@@ -73,7 +73,8 @@ fn proceed(control: &mut Control, store: &mut Store, at_key: &Key, certificate: 
     let before = if before.is_zero() { life / 3 } else { before };
     let after = |span: SignedDuration| second(at.checked_add(span).unwrap_or(Timestamp::MAX));
     // The new dates are seen before the new revision, as with the real controllers.
-    let dates = json!({ "notBefore": second(at), "notAfter": after(life), "renewalTime": after(life - before) });
+    let dates =
+        json!({ "notBefore": second(at), "notAfter": after(life), "renewalTime": after(life - before) });
     store.report(at_key, &dates, "cert-manager-certificates-readiness", at);
     let revision = number(certificate, "/status/revision").unwrap_or(0) + 1;
     let mut conditions = others(certificate, "Issuing");

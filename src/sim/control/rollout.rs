@@ -33,9 +33,7 @@ fn current_set(store: &mut Store, key: &Key, deployment: &Value, at: Timestamp) 
             },
             "spec": { "replicas": 0, "selector": deployment["spec"]["selector"], "template": template },
         });
-        for pointer in
-            ["/metadata/labels", "/spec/selector/matchLabels", "/spec/template/metadata/labels"]
-        {
+        for pointer in ["/metadata/labels", "/spec/selector/matchLabels", "/spec/template/metadata/labels"] {
             if let Some(Value::Object(labels)) = object.pointer_mut(pointer) {
                 labels.insert("pod-template-hash".to_owned(), json!(word));
             }

@@ -96,7 +96,10 @@ pub(super) fn stateful_sets(_control: &mut Control, store: &mut Store, at: Times
         }
         let ours = pods(store, &set, &key, "StatefulSet");
         let ordinal = |key: &Key| key.2.rsplit('-').next().and_then(|text| text.parse::<i64>().ok());
-        let surplus = ours.iter().filter(|(pod, _)| ordinal(pod).is_none_or(|at| at >= wanted)).max_by_key(|(pod, _)| ordinal(pod));
+        let surplus = ours
+            .iter()
+            .filter(|(pod, _)| ordinal(pod).is_none_or(|at| at >= wanted))
+            .max_by_key(|(pod, _)| ordinal(pod));
         let stale = ours.iter().filter(|(_, pod)| !is_of(pod, &word)).max_by_key(|(pod, _)| ordinal(pod));
         if let Some((pod, _)) = surplus.or(stale.filter(|_| all_up)) {
             store.delete(pod, at, Parting::default()).ok();

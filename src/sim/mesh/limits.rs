@@ -83,7 +83,8 @@ fn fits(host: &str, namespace: &str, service: &Service) -> Option<usize> {
         return whole.ends_with(ending).then_some(ending.len());
     }
     // A short name is one of the rule's own namespace.
-    let full = if host.contains('.') { host.to_owned() } else { format!("{host}.{namespace}.svc.cluster.local") };
+    let full =
+        if host.contains('.') { host.to_owned() } else { format!("{host}.{namespace}.svc.cluster.local") };
     (full == whole).then_some(usize::MAX)
 }
 
@@ -102,7 +103,10 @@ impl<'s> Rule<'s> {
         let own = self.entry(subset).and_then(|entry| entry.get("trafficPolicy"));
         for policy in [own, self.policy].into_iter().flatten() {
             let ports = policy.get("portLevelSettings").and_then(Value::as_array);
-            let port = ports.into_iter().flatten().find(|port| port.pointer("/port/number").and_then(Value::as_u64) == Some(PORT));
+            let port = ports
+                .into_iter()
+                .flatten()
+                .find(|port| port.pointer("/port/number").and_then(Value::as_u64) == Some(PORT));
             if let Some(port) = port {
                 // A port takes nothing from what stands above it.
                 return port.get(name);

@@ -33,7 +33,8 @@ fn growth(metric: &str, matchers: &[Matcher], seconds: i64, mesh: &Mesh) -> Opti
         matchers.iter().all(|matcher| matcher.takes(&value(matcher)))
     };
     let plain = |metric: Metric| -> Vector {
-        let grown = |(series, counter): (&Series, &Counter)| (series.labels(), counter.increase(now, seconds));
+        let grown =
+            |(series, counter): (&Series, &Counter)| (series.labels(), counter.increase(now, seconds));
         counters.of(metric).map(grown).filter(|(labels, _)| fits(labels)).collect()
     };
     Some(match metric {

@@ -10,8 +10,10 @@ pub(super) const NODES: [&str; 2] = ["node-a", "node-b"];
 const NATIVE: &str = "catalog";
 
 /// Certificates: namespace, name, issuer (kind and name).
-pub(super) const CERTIFICATES: [(&str, &str, (&str, &str)); 2] =
-    [("istio-system", "gateway-tls", ("ClusterIssuer", "mesh-ca")), ("shop", "web-tls", ("Issuer", "shop-ca"))];
+pub(super) const CERTIFICATES: [(&str, &str, (&str, &str)); 2] = [
+    ("istio-system", "gateway-tls", ("ClusterIssuer", "mesh-ca")),
+    ("shop", "web-tls", ("Issuer", "shop-ca")),
+];
 
 pub(super) fn namespace(name: &str, injected: bool) -> Value {
     let mut labels = json!({ "kubernetes.io/metadata.name": name });
@@ -39,7 +41,8 @@ pub(super) fn mesh_parts() -> [(&'static str, Value); 2] {
     let istiod = json!({ "app": "istiod", "istio.io/rev": "default", "istio": "pilot" });
     let discovery = json!({ "name": "discovery", "image": "docker.io/istio/pilot:1.31.0",
         "ports": [{ "containerPort": 8080 }, { "containerPort": 15010 }, { "containerPort": 15014 }] });
-    let gateway = json!({ "app": "istio-ingressgateway", "istio": "ingressgateway", "istio.io/rev": "default" });
+    let gateway =
+        json!({ "app": "istio-ingressgateway", "istio": "ingressgateway", "istio.io/rev": "default" });
     [
         ("istiod", workload(&istiod, "istiod", 2, &json!({ "containers": [discovery] }))),
         (
@@ -118,9 +121,7 @@ pub(super) fn route(service: &Service) -> Value {
 
 /// Budgets of the shop; that of payment has no room.
 pub(super) fn budgets() -> [(&'static str, Value); 4] {
-    let of = |app: &str, field: &str, number: u32| {
-        json!({ "spec": { field: number, "selector": { "matchLabels": { "app": app } } } })
-    };
+    let of = |app: &str, field: &str, number: u32| json!({ "spec": { field: number, "selector": { "matchLabels": { "app": app } } } });
     [
         ("web", of("web", "minAvailable", 2)),
         ("cart", of("cart", "minAvailable", 4)),
