@@ -10,6 +10,8 @@
 //!
 //! - No authentication, authorization, admission, quotas, finalizers, owner references that block, HTTPS,
 //!   protobuf, exec, logs, or port-forward by SPDY (as kubectl's own): only WebSocket `v4.channel.k8s.io`.
+//! - Bodies are JSON: what kubectl sends in protobuf (`kubectl create configmap`, `auth can-i`) is refused
+//!   with 415; `kubectl create -f` and `apply -f` work.
 //! - Objects are not checked against schemas: unknown and wrong fields are kept as they are. Few defaults.
 //! - The kinds are those of `sim::kinds`; all have one stored version. `/openapi/v3` says only that
 //!   `fieldValidation` is known, so `kubectl explain` has nothing to tell.

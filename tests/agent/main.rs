@@ -8,6 +8,7 @@ mod healing;
 mod journal;
 mod operators;
 mod properties;
+mod sim;
 mod simulation;
 mod stage;
 mod tools;

@@ -111,6 +111,10 @@ impl Call {
     }
 
     pub(super) fn json(&self) -> Result<Value, Refused> {
+        if self.media == "application/vnd.kubernetes.protobuf" {
+            let text = "the body of the request was in an unknown format - accepted media types include: application/json";
+            return Err(Refused::new(415, "UnsupportedMediaType", text));
+        }
         serde_json::from_slice(&self.body).map_err(|error| Refused::bad(error.to_string()))
     }
 

@@ -61,7 +61,7 @@ fn make(store: &mut Store, call: &Call, mut object: Value, write: &Write<'_>) ->
     if target.kind.namespaced && store.get(&key("namespaces", "", &namespace)).is_none() {
         return Err(Refused::not_found(&key("namespaces", "", &namespace)));
     }
-    if text(&object, "/metadata/resourceVersion") != "" {
+    if !text(&object, "/metadata/resourceVersion").is_empty() {
         return Err(Refused::bad("resourceVersion should not be set on objects to be created"));
     }
     defaults(target.kind.plural, &mut object);

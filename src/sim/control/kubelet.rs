@@ -105,7 +105,7 @@ fn advance(pod: &mut Pod, key: &Key, look: Look<'_>) {
                 Run::Crashing { at: second }
             }
             Run::Crashing { .. } if !look.istiod_down => Run::Running(second),
-            same => same,
+            same @ (Run::Waiting | Run::Running(_) | Run::Ended { .. } | Run::Crashing { .. }) => same,
         };
         if before != container.run && container.running() {
             let told = format!("Started container {}", container.name);

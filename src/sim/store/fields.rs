@@ -41,7 +41,9 @@ fn leaves<'v>(object: &'v Value, path: &mut Path, out: &mut Vec<(Path, &'v Value
             }
         }
         Value::Null => {}
-        _ => out.push((path.clone(), object)),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+            out.push((path.clone(), object));
+        }
     }
 }
 
