@@ -14,6 +14,7 @@ use meshmend::model::effect::Inspect;
 use meshmend::model::facts::{Findings, Population, SyncState};
 use meshmend::model::incident::IncidentId;
 use meshmend::model::subject::{CERT_MANAGER, Subject};
+use meshmend::rules::{RuleFiles, Rules};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -183,6 +184,32 @@ async fn pods_are_looked_up_with_all_they_belong_to() {
     told.owner = Some(deployment("what-a-sender-says"));
     let told = intake::resolved(told, &cluster);
     assert_eq!((told.owner, told.depends_on), (Some(deployment("client-v1")), Some(plane)));
+}
+
+// Mutations: taking a pod for known because the labels name it; telling nobody why it is not.
+#[tokio::test(start_paused = true)]
+async fn alerts_about_pods_are_about_pods_that_we_see() {
+    let text = "apiVersion: meshmend.dev/v1alpha1\nkind: AlertMap\nalerts:\n  - names: [ProxyHangs]\n    \
+                symptom: data_plane.proxy_hung\n";
+    let mut files = RuleFiles::embedded();
+    files.policies.insert("alerts.yaml".to_owned(), text.to_owned());
+    let map = Rules::load(&files, None).expect("the rules of the test are right").rules.alerts;
+    let (cluster, _news) = watching(&shop(), &["*"]).await;
+    let here = intake::Here { cluster: &cluster, name: None, now: NOW.parse().unwrap() };
+    let told = |pod: &str| {
+        let labels = json!({ "alertname": "ProxyHangs", "namespace": "shop", "pod": pod });
+        let notification = json!({ "version": "4", "status": "firing", "receiver": "m", "alerts": [
+            { "status": "firing", "labels": labels, "annotations": {}, "startsAt": NOW, "fingerprint": "f" }] });
+        let notification = serde_json::from_value(notification).expect("it is a notification");
+        intake::alerts(&notification, "am", &map, &here).remove(0)
+    };
+    let known = told(&classic().name);
+    assert_eq!((known.symptom.as_str(), &known.subject), ("data_plane.proxy_hung", &classic()));
+    assert_eq!(known.owner.unwrap().name, "client-v1");
+    assert_eq!(known.depends_on.unwrap().name, "istiod-default");
+    let unknown = told("nobody");
+    assert_eq!((unknown.symptom.as_str(), unknown.subject), ("custom.alert", Subject::of_namespace("shop")));
+    assert_eq!(unknown.labels["meshmend_unmapped"], "Pod shop/nobody is not in our cache");
 }
 
 // Mutation: watching control planes only where routes are watched: no proxy would have one.
