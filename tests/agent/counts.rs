@@ -182,7 +182,7 @@ const EVENT_ALLOCATIONS: u64 = 550;
 /// A pod with a sidecar as the API server recorded it, as one of many: ten to a ReplicaSet, a hundred nodes.
 fn pod(number: usize) -> PodObject {
     let mut pod: serde_json::Value =
-        serde_json::from_str(include_str!("../recorded/pod-classic-sidecar.json")).unwrap();
+        serde_json::from_str(include_str!("../recorded/pod-classic-sidecar.json")).expect("it was recorded");
     let workload = format!("client-{:05}-74867dcd64", number / 10);
     pod["metadata"]["name"] = format!("{workload}-{number:05}").into();
     pod["metadata"]["namespace"] = format!("team-{:03}", number / 1_000).into();
@@ -191,10 +191,10 @@ fn pod(number: usize) -> PodObject {
     pod["metadata"]["ownerReferences"][0]["name"] = workload.into();
     pod["spec"]["nodeName"] = format!("node-{:03}", number % 100).into();
     pod["status"]["podIP"] = format!("10.{}.{}.{}", number >> 16, number >> 8 & 255, number & 255).into();
-    for status in pod["status"]["containerStatuses"].as_array_mut().unwrap() {
+    for status in pod["status"]["containerStatuses"].as_array_mut().expect("it is a list") {
         status["containerID"] = format!("containerd://{number:064}").into();
     }
-    serde_json::from_value(pod).unwrap()
+    serde_json::from_value(pod).expect("it is a pod")
 }
 
 // Mutations: keeping a pod's labels, its node or its image once for each pod; keeping the whole object.
@@ -206,7 +206,7 @@ fn a_hundred_thousand_pods_are_watched_within_their_bytes() {
     let each = kept.bytes_current / i64::try_from(COUNTED).unwrap();
     print(&format!("a pod with its sidecar: {each} bytes"));
     assert!(each <= POD_BYTES, "{each} bytes a pod, {POD_BYTES} are allowed");
-    assert!(each * 100_000 <= 150 << 20, "100,000 pods take {} MiB", each * 100_000 >> 20);
+    assert!(each * 100_000 <= 150 << 20, "100,000 pods take {} MiB", (each * 100_000) >> 20);
     // Seeing them again leaves nothing behind.
     let again = measure(|| objects.iter().for_each(|object| drop(inventory.keep_pod(object))));
     assert!(again.bytes_current.abs() < 4_096, "{} bytes more", again.bytes_current);

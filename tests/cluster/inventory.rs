@@ -51,11 +51,8 @@ fn owned(namespace: &str, above: (&str, &str, &str)) -> Value {
         "ownerReferences": [{ "apiVersion": "apps/v1", "kind": kind, "name": name, "uid": uid, "controller": true }] })
 }
 
-/// Every kind is listed and watched with the rights of `deploy/rbac.yaml`; a pod's owner is the Deployment
-/// above its ReplicaSet; a watch that the API server calls too old finds out what vanished.
-///
-/// Mutations that break it: a kind whose path or version is wrong; taking the watch up without a list.
-pub(crate) async fn owners(scene: Scene) -> anyhow::Result<()> {
+/// Makes the objects, and the ReplicaSet and two pods below the Deployment.
+async fn make(scene: &Scene) -> anyhow::Result<()> {
     let namespace = scene.namespace.as_str();
     for object in objects(namespace) {
         apply(&scene.client, object).await?;
@@ -79,7 +76,16 @@ pub(crate) async fn owners(scene: Scene) -> anyhow::Result<()> {
         )
         .await?;
     }
+    Ok(())
+}
 
+/// Every kind is listed and watched with the rights of `deploy/rbac.yaml`; a pod's owner is the Deployment
+/// above its ReplicaSet; a watch that the API server calls too old finds out what vanished.
+///
+/// Mutations that break it: a kind whose path or version is wrong; taking the watch up without a list.
+pub(crate) async fn owners(scene: Scene) -> anyhow::Result<()> {
+    let namespace = scene.namespace.as_str();
+    make(&scene).await?;
     let proxy = Proxy::start(0, &scene.plane.url, scene.plane.http()?).await?;
     let token = scene.plane.token(&scene.client, "meshmend").await?;
     let file: Kubeconfig =
