@@ -38,7 +38,8 @@ impl Cluster {
     #[must_use]
     pub fn holds(&self, subject: &Subject) -> Option<(Watched, bool)> {
         Some(match (subject.group.as_str(), subject.kind.as_str()) {
-            ("", "Pod") => (Watched::Pods, self.pod(subject).is_some()),
+            // Control planes are watched everywhere; cases are about what we are to watch.
+            ("", "Pod") => (Watched::Pods, self.pod(subject).is_some() && self.sees(&subject.namespace)),
             ("", "Service") => (Watched::Services, self.service(subject).is_some()),
             (APPS, "Deployment") => (Watched::Deployments, self.workload(subject).is_some()),
             (APPS, "StatefulSet") => (Watched::StatefulSets, self.workload(subject).is_some()),

@@ -331,3 +331,22 @@ fn a_late_answer_to_an_earlier_run_of_the_same_step_is_none_to_a_later_one() {
     assert!(changes.is_empty(), "{changes:?}");
     assert_eq!(desk.case().phase, Phase::Executing);
 }
+
+// Mutations: ending a case that acts, which would leave its claim and its undo to nobody; ending none.
+#[test]
+fn a_pod_that_vanishes_ends_what_waits_for_it_and_not_what_acts() {
+    let mut desk = Desk::under(ENFORCE);
+    let pod = Subject::pod("shop", "cart-1");
+    let owner = Some(Subject::new("apps", "Deployment", "shop", "cart"));
+    desk.hear(EventKind::Signal { signal: Signal { owner, ..signal(pod.clone(), desk.at) } });
+    assert!(desk.hear(EventKind::SubjectGone { subject: Subject::pod("shop", "cart-2") }).is_empty());
+    desk.hear(EventKind::SubjectGone { subject: pod.clone() });
+    assert_eq!(desk.ended(), (Phase::Gone, &Reason::SubjectGone));
+    assert!(desk.hear(EventKind::SubjectGone { subject: pod }).is_empty(), "it is told once");
+
+    desk.breaks("cart");
+    desk.plans();
+    assert_eq!(desk.case().phase, Phase::Executing);
+    let subject = desk.case().subject.clone();
+    assert!(desk.hear(EventKind::SubjectGone { subject }).is_empty());
+}

@@ -134,12 +134,15 @@ fn what_is_not_as_expected_is_refused_with_words() {
             "subject": { "kind": "VirtualService", "namespace": "shop", "name": "nobody" } });
         let ahead = json!({ "symptom": "traffic.route_errors", "state": "firing", "at": "2099-01-01T00:00:00Z",
             "subject": { "group": "networking.istio.io", "kind": "VirtualService", "namespace": "shop", "name": "cart" } });
+        let pod = json!({ "symptom": "data_plane.proxy_hung", "state": "firing", "at": "2026-01-01T00:00:00Z",
+            "subject": { "kind": "Pod", "namespace": "shop", "name": "nobody" } });
         let mut extra = unknown.clone();
         extra["colour"] = json!("red");
         for (path, body, status, words) in [
             (ALERTS, old, 400, "version"),
             (ALERTS, json!({ "alerts": 3 }), 400, "body is not as expected"),
             ("/v1/signals", unknown, 422, "not in our cache"),
+            ("/v1/signals", pod, 422, "Pod shop/nobody is not in our cache"),
             ("/v1/signals", json!([extra]), 400, "colour"),
             ("/v1/signals", ahead, 422, "more than an hour ahead"),
             ("/v1/signals", json!([]), 200, ""),

@@ -13,6 +13,8 @@ use meshmend::app::demo::{Options, Show, run};
 use meshmend::app::driver::Driver;
 use meshmend::app::queue::Input;
 use meshmend::clock::Clock;
+
+use meshmend::cluster::{Inventory, PodObject};
 use meshmend::engine::{State, apply, decide, effects};
 use meshmend::journal::memory::MemoryJournal;
 use meshmend::journal::{AppendError, Head, Journal, JournalError, OpenOptions, Reader, SqliteJournal};
@@ -319,3 +321,40 @@ fn an_alert_that_is_told_costs_few_allocations_however_many_there_were() {
 
 /// Measured: 208 and 204.
 const TOLD: u64 = 250;
+
+/// A pod with a sidecar as the API server recorded it, as one of many: ten to a ReplicaSet, a hundred nodes.
+fn pod(number: usize) -> PodObject {
+    let mut pod: serde_json::Value =
+        serde_json::from_str(include_str!("../recorded/pod-classic-sidecar.json")).expect("it was recorded");
+    let workload = format!("client-{:05}-74867dcd64", number / 10);
+    pod["metadata"]["name"] = format!("{workload}-{number:05}").into();
+    pod["metadata"]["namespace"] = format!("team-{:03}", number / 1_000).into();
+    pod["metadata"]["uid"] = format!("66865dc4-3922-4115-b0af-{number:012}").into();
+    pod["metadata"]["labels"]["app"] = workload.clone().into();
+    pod["metadata"]["ownerReferences"][0]["name"] = workload.into();
+    pod["spec"]["nodeName"] = format!("node-{:03}", number % 100).into();
+    pod["status"]["podIP"] = format!("10.{}.{}.{}", number >> 16, number >> 8 & 255, number & 255).into();
+    for status in pod["status"]["containerStatuses"].as_array_mut().expect("it is a list") {
+        status["containerID"] = format!("containerd://{number:064}").into();
+    }
+    serde_json::from_value(pod).expect("it is a pod")
+}
+
+// Mutations: keeping a pod's labels, its node or its image once for each pod; keeping the whole object.
+#[test]
+fn a_hundred_thousand_pods_are_watched_within_their_bytes() {
+    let objects: Vec<PodObject> = (0..COUNTED).map(pod).collect();
+    let mut inventory = Inventory::default();
+    let kept = measure(|| objects.iter().for_each(|object| drop(inventory.keep_pod(object))));
+    let each = kept.bytes_current / i64::try_from(COUNTED).unwrap();
+    print(&format!("a pod with its sidecar: {each} bytes"));
+    assert!(each <= POD_BYTES, "{each} bytes a pod, {POD_BYTES} are allowed");
+    assert!(each * 100_000 <= 150 << 20, "100,000 pods take {} MiB", (each * 100_000) >> 20);
+    // Seeing them again leaves nothing behind.
+    let again = measure(|| objects.iter().for_each(|object| drop(inventory.keep_pod(object))));
+    assert!(again.bytes_current.abs() < 4_096, "{} bytes more", again.bytes_current);
+}
+
+const COUNTED: usize = 5_000;
+/// Measured: 624. At most 1,536 are wanted.
+const POD_BYTES: i64 = 750;

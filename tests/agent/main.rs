@@ -11,5 +11,7 @@ mod properties;
 mod sim;
 mod simulation;
 mod stage;
+mod stub;
 mod tools;
+mod watches;
 mod world;

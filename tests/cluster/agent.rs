@@ -27,6 +27,9 @@ const TOKENS: [(&str, &str); 3] = [
 /// How long anything quick may take on a machine that is busy with all tests at once.
 pub(crate) const SOON: Duration = Duration::from_secs(40);
 
+/// Watches of an agent that watches all namespaces: routes, rules, and the twelve kinds beside them.
+pub(crate) const WATCHES: usize = 14;
+
 /// What differs from test to test.
 pub(crate) struct Settings {
     /// Address of the API server.

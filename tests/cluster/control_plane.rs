@@ -85,7 +85,7 @@ impl ControlPlane {
         let client = self.admin().await?;
         let text = std::fs::read_to_string(crds)?;
         let mut names = Vec::new();
-        for document in serde_saphyr::from_multiple::<Value>(&text)? {
+        for document in serde_saphyr::from_multiple::<Value>(&text)?.into_iter().chain(cert_manager()) {
             names.push(apply(&client, document).await?);
         }
         let known: Api<CustomResourceDefinition> = Api::all(client.clone());
@@ -269,6 +269,31 @@ impl ControlPlane {
         let mut processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
         processes.drain(..).rev().for_each(Piped::stop);
     }
+}
+
+/// The kinds of cert-manager that the agent watches, as far as an API server needs to know to serve them.
+fn cert_manager() -> Vec<Value> {
+    let kinds = [
+        ("Certificate", "certificates", "Namespaced"),
+        ("Issuer", "issuers", "Namespaced"),
+        ("ClusterIssuer", "clusterissuers", "Cluster"),
+    ];
+    let crd = |(kind, plural, scope)| {
+        json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": { "name": format!("{plural}.cert-manager.io") },
+            "spec": {
+                "group": "cert-manager.io", "scope": scope, "names": { "kind": kind, "plural": plural },
+                "versions": [{
+                    "name": "v1", "served": true, "storage": true, "subresources": { "status": {} },
+                    "schema": { "openAPIV3Schema": {
+                        "type": "object", "x-kubernetes-preserve-unknown-fields": true,
+                    } },
+                }],
+            },
+        })
+    };
+    kinds.map(crd).to_vec()
 }
 
 /// Applies one document; the answer is its name.

@@ -9,6 +9,7 @@ mod certificates;
 mod control_plane;
 mod crash;
 mod heal;
+mod inventory;
 mod life;
 mod observe;
 mod process;
@@ -51,6 +52,7 @@ const STORIES: &[(&str, &str, Story)] = &[
     ("a_race_about_something_else_is_run_again", "again", |s| Box::pin(stale::changed_labels(s))),
     ("an_expired_watch_is_survived", "watch", |s| Box::pin(watch::expired(s))),
     ("an_interrupted_watch_is_whole_again", "break", |s| Box::pin(watch::interrupted(s))),
+    ("all_kinds_are_watched_with_the_shipped_rights", "inventory", |s| Box::pin(inventory::owners(s))),
     ("observe_changes_nothing_and_names_the_missing_right", "observe", |s| Box::pin(observe::story(s))),
     ("killed_before_a_write_that_is_lost_it_acts_once", "lost", |s| Box::pin(crash::lost(s))),
     ("killed_before_a_write_that_arrives_it_acts_once", "arrives", |s| Box::pin(crash::arrives(s))),

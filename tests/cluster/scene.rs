@@ -98,6 +98,28 @@ impl Scene {
         Ok(())
     }
 
+    fn of(&self, group: &str, version: &str, kind: &str) -> Api<DynamicObject> {
+        let kind = GroupVersionKind::gvk(group, version, kind);
+        Api::namespaced_with(self.client.clone(), &self.namespace, &ApiResource::from_gvk(&kind))
+    }
+
+    /// An object of the test's namespace as it is.
+    pub(crate) async fn read(
+        &self,
+        group: &str,
+        version: &str,
+        kind: &str,
+        name: &str,
+    ) -> anyhow::Result<Value> {
+        Ok(serde_json::to_value(self.of(group, version, kind).get(name).await?)?)
+    }
+
+    /// Deletes an object of the core group at once: no kubelet confirms it here.
+    pub(crate) async fn delete_now(&self, version: &str, kind: &str, name: &str) -> anyhow::Result<()> {
+        self.of("", version, kind).delete(name, &DeleteParams::default().grace_period(0)).await?;
+        Ok(())
+    }
+
     /// A route as it is.
     pub(crate) async fn route(&self, name: &str) -> anyhow::Result<Value> {
         Ok(serde_json::to_value(self.routes().get(name).await?)?)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use serde_json::{Value, json};
 
-use crate::agent::{Home, Pace, SOON, Settings};
+use crate::agent::{Home, Pace, SOON, Settings, WATCHES};
 use crate::control_plane::apply;
 use crate::process::free_port;
 use crate::prometheus::Manner;
@@ -102,9 +102,12 @@ pub(crate) async fn away(scene: Scene) -> anyhow::Result<()> {
     same("liveness", &agent.probe("/livez").await?.0, &200)?;
     let (status, answer) = agent.post_alert(&scene.alert()).await?;
     ensure!(status == 503, "an alert is to be sent again: {status} {answer}");
-    let log = home.log()?;
-    // Once for each of the two watches, not at every try.
-    same("how often the log tells it", &log.matches("watch interrupted").count(), &2)?;
+    // Once for each of the watches, not at every try.
+    until("every watch tells it", SOON, async || {
+        Ok((home.log()?.matches("watch interrupted").count() >= WATCHES).then_some(()))
+    })
+    .await?;
+    same("how often the log tells it", &home.log()?.matches("watch interrupted").count(), &WATCHES)?;
 
     let _proxy = Proxy::start(port, &scene.plane.url, scene.plane.http()?).await?;
     agent.ready().await?;
@@ -140,7 +143,7 @@ pub(crate) async fn nobody(scene: Scene) -> anyhow::Result<()> {
     apply(&scene.client, binding).await?;
     agent.ready().await?;
     let log = home.log()?;
-    same("how often the log tells it", &log.matches("is forbidden").count(), &2)?;
+    same("how often the log tells it", &log.matches("is forbidden").count(), &WATCHES)?;
     tokio::time::sleep(Duration::from_millis(200)).await;
     same("readiness stays", &agent.probe("/readyz").await?.0, &200)
 }

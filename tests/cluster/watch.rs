@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 
-use crate::agent::{Home, Pace, SOON, Settings};
+use crate::agent::{Home, Pace, SOON, Settings, WATCHES};
 use crate::proxy::Proxy;
 use crate::scene::{ROUTE, Scene, bad_spec, good_spec, other_spec, serving};
 use crate::wait::until;
@@ -57,7 +57,7 @@ pub(crate) async fn interrupted(scene: Scene) -> anyhow::Result<()> {
     proxy.refuse();
     let id = agent.alert(&scene.alert()).await?;
     until("the watches are known to be interrupted", SOON, async || {
-        Ok((home.log()?.matches("watch interrupted").count() == 2).then_some(()))
+        Ok((home.log()?.matches("watch interrupted").count() == WATCHES).then_some(()))
     })
     .await?;
     scene.route_is(&bad_spec()).await?;
