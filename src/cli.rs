@@ -7,6 +7,7 @@ mod check;
 mod client;
 mod commands;
 mod people;
+mod restore;
 mod work;
 
 use std::io::Write as _;

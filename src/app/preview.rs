@@ -59,7 +59,7 @@ pub async fn plan(
         Arc::new(Boards::new(Arc::clone(&cluster), Arc::clone(&rules), prometheus, clock, config.history));
     let (results, _unused) = mpsc::unbounded_channel();
     let outbox = Outbox {
-        effectors: Effectors::new(Arc::clone(&cluster), clock),
+        effectors: Effectors::new(Arc::clone(&cluster), clock, config.brake.writes),
         boards,
         notifier: Notifier::default(),
         results,

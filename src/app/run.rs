@@ -119,9 +119,9 @@ pub async fn run(mut setup: Setup) -> anyhow::Result<()> {
         turn_on_own_thread(driver, Queues { results: results_in, sources: sources_in, launches }, clock)?;
 
     let outbox = Arc::new(Outbox {
-        effectors: Effectors::new(Arc::clone(&cluster), clock),
+        effectors: Effectors::new(Arc::clone(&cluster), clock, config.brake.writes),
         boards: Arc::clone(&boards),
-        notifier: Notifier::new(webhook)?,
+        notifier: Notifier::new(webhook, config.brake.notifications)?,
         results: results.clone(),
         running: tokio_util::task::TaskTracker::new(),
     });

@@ -7,23 +7,34 @@ use anyhow::Context as _;
 use backon::{ExponentialBuilder, Retryable};
 use serde_json::json;
 
+use super::Brake;
 use crate::model::incident::Incident;
 use crate::model::plan::Outcome;
+use crate::model::rate::Rate;
 
 /// Tells people.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Notifier {
     webhook: Option<(reqwest::Client, String)>,
+    /// A storm of news must not become one at their door; all of it arrives, in order.
+    brake: Brake,
     /// Set while the webhook takes nothing: then one try each is enough, or news would queue for hours.
     down: AtomicBool,
 }
 
+impl Default for Notifier {
+    /// One that writes to the log.
+    fn default() -> Self {
+        Self { webhook: None, brake: Brake::new(Rate::Off), down: AtomicBool::new(false) }
+    }
+}
+
 impl Notifier {
-    /// A notifier that writes to the log, and posts to the URL where one is given.
+    /// A notifier that writes to the log, and posts to the URL where one is given, no faster than this.
     ///
     /// # Errors
     /// The client could not be made.
-    pub fn new(url: Option<String>) -> anyhow::Result<Self> {
+    pub fn new(url: Option<String>, rate: Rate) -> anyhow::Result<Self> {
         let Some(url) = url else { return Ok(Self::default()) };
         let client = reqwest::Client::builder()
             .timeout(Duration::from_secs(5))
@@ -31,7 +42,7 @@ impl Notifier {
             .no_proxy()
             .build()
             .context("the client for the notification webhook could not be made")?;
-        Ok(Self { webhook: Some((client, url)), down: AtomicBool::new(false) })
+        Ok(Self { webhook: Some((client, url)), brake: Brake::new(rate), down: AtomicBool::new(false) })
     }
 
     /// Tells people about an incident. The payload is the incident with a `sentence`.
@@ -44,6 +55,7 @@ impl Notifier {
         if let Some(map) = payload.as_object_mut() {
             map.insert("sentence".to_owned(), json!(sentence));
         }
+        self.brake.pass().await;
         let post = || async {
             let answer = client.post(url).json(&payload).send().await.map_err(reqwest::Error::without_url)?;
             answer.error_for_status().map(|_| ()).map_err(reqwest::Error::without_url)
