@@ -4,7 +4,6 @@ use http::Method;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Api;
 use kube::api::ListParams;
-use kube::core::Status;
 use serde_json::{Value, json};
 
 use super::Effectors;
@@ -122,7 +121,8 @@ fn words(budgets: &[Value], pod: &Value) -> String {
 ///
 /// A budget's 429 would be `Stale` by the general rule, and be looked at again at once: an eviction asked
 /// for twice in a row. It is an answer about the workload's health, so it stands: the step failed.
-pub(super) fn refusal(write: &Write, status: &Status) -> Option<String> {
+pub(super) fn refusal(write: &Write, error: &kube::Error) -> Option<String> {
+    let kube::Error::Api(status) = error else { return None };
     if write.right != EVICTION {
         return None;
     }

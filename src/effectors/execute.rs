@@ -79,9 +79,8 @@ impl Effectors {
 }
 
 fn ended(write: &Write, error: &kube::Error, outcome: Outcome) -> Tried {
-    let kube::Error::Api(status) = error else { return Tried::Ended(outcome) };
-    if status.code == 409 {
+    if matches!(error, kube::Error::Api(status) if status.code == 409) {
         return Tried::Raced(outcome);
     }
-    Tried::Ended(evict::refusal(write, status).map_or(outcome, |why| Outcome::Failed { why }))
+    Tried::Ended(evict::refusal(write, error).map_or(outcome, |why| Outcome::Failed { why }))
 }

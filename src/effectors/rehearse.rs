@@ -15,7 +15,9 @@ impl Effectors {
         for step in plan.steps.iter().filter(|step| step.target().is_some()) {
             match self.rehearse_step(step, specs).await {
                 Rehearsal::Accepted { diff } => shown.push(diff),
-                other => return other,
+                ended @ (Rehearsal::Forbidden { .. }
+                | Rehearsal::Refused { .. }
+                | Rehearsal::Unreadable { .. }) => return ended,
             }
         }
         shown.retain(|diff| !diff.is_empty());
@@ -40,16 +42,10 @@ impl Effectors {
                 None => Rehearsal::Accepted { diff: write.diff },
                 Some(why) => Rehearsal::Refused { why },
             },
-            Err(error) => {
-                let budget = match &error {
-                    kube::Error::Api(status) => evict::refusal(&write, status),
-                    _ => None,
-                };
-                match budget {
-                    Some(why) => Rehearsal::Refused { why },
-                    None => refused(write.right, &error, &namespace, write.diff),
-                }
-            }
+            Err(error) => match evict::refusal(&write, &error) {
+                Some(why) => Rehearsal::Refused { why },
+                None => refused(write.right, &error, &namespace, write.diff),
+            },
         }
     }
 }

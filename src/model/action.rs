@@ -13,10 +13,6 @@ use super::subject::Subject;
 /// One deed with everything it needs: execution has nothing left to choose.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "plans hold one or two actions; a box would only hide the fields"
-)]
 pub enum Action {
     /// Make the `spec` of a routing object exactly what it was at an earlier revision.
     RollbackRoute {

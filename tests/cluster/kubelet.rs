@@ -91,9 +91,11 @@ async fn forward(
     }
     let mut request = Vec::new();
     while !request.windows(4).any(|end| end == b"\r\n\r\n") {
-        match socket.next().await.context("the request ended early")?? {
-            Message::Binary(bytes) if bytes.first() == Some(&0) => request.extend_from_slice(&bytes[1..]),
-            _ => {}
+        let message = socket.next().await.context("the request ended early")??;
+        if let Message::Binary(bytes) = message
+            && bytes.first() == Some(&0)
+        {
+            request.extend_from_slice(&bytes[1..]);
         }
     }
     let text = String::from_utf8_lossy(&request).into_owned();

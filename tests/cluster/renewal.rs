@@ -105,21 +105,27 @@ pub(crate) async fn story(scene: Scene) -> anyhow::Result<()> {
         let once = ("patch".to_owned(), "certificates/status".to_owned(), false, 200);
         same("what was written", &real, &vec![once])?;
 
-        certificate(&scene, "orphan", "broken").await?;
-        let orphan = until("the orphan is seen", ISSUED, async || {
-            let found = read(&api, "orphan").await?;
-            Ok(found["status"]["conditions"].is_array().then_some(found))
-        })
-        .await?;
-        let outcome = hands.execute(&rotate(&orphan)).await?;
-        is(&outcome, "failed")?;
-        let words = why(&outcome);
-        ensure!(words.contains("under way") || words.contains("not ready"), "{outcome:?}");
-        anyhow::Ok(())
+        orphan(&scene, &hands).await
     }
     .await;
     controllers.stop();
     told.context("with cert-manager's controllers")
+}
+
+/// A certificate whose issuer is not ready is not asked for.
+async fn orphan(scene: &Scene, hands: &Hands) -> anyhow::Result<()> {
+    certificate(scene, "orphan", "broken").await?;
+    let api = objects(scene, CERT_MANAGER, "Certificate");
+    let orphan = until("the orphan is seen", ISSUED, async || {
+        let found = read(&api, "orphan").await?;
+        Ok(found["status"]["conditions"].is_array().then_some(found))
+    })
+    .await?;
+    let outcome = hands.execute(&rotate(&orphan)).await?;
+    is(&outcome, "failed")?;
+    let words = why(&outcome);
+    ensure!(words.contains("under way") || words.contains("not ready"), "{outcome:?}");
+    Ok(())
 }
 
 /// Types of the conditions that say True.
