@@ -321,6 +321,7 @@ mod tests {
     use crate::model::change::Change;
     use crate::model::incident::{IncidentId, IncidentKey};
     use crate::model::plan::{Direction, Plan};
+    use crate::model::rate::Rate;
     use crate::model::signal::{Severity, Signal, SignalState};
 
     const RUNNING: &str = "containerd://1";
@@ -460,13 +461,26 @@ mod tests {
         lasts_s: i64,
         answers: Vec<(&'static str, Result<Answer, Unanswered>)>,
     ) -> (Outcome, Vec<String>) {
+        run_at(Rate::Off, action, lasts_s, answers).await
+    }
+
+    /// The same at a rate whose burst is used up.
+    async fn run_at(
+        rate: Rate,
+        action: Action,
+        lasts_s: i64,
+        answers: Vec<(&'static str, Result<Answer, Unanswered>)>,
+    ) -> (Outcome, Vec<String>) {
         let clock = Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
         let pods = axum::Router::new().fallback(|| async { axum::Json(pod("Always", RUNNING)) });
         let cluster = Arc::new(Cluster::new(kube::Client::new(pods, "default"), vec!["*".to_owned()]));
         let told = Arc::new(Told { answers, asked: Mutex::default() });
         let transport: Arc<dyn ProxyTransport> = Arc::<Told>::clone(&told);
-        let effectors = Effectors::new(cluster, clock, crate::model::rate::Rate::Off).reaching(transport);
+        let effectors = Effectors::new(cluster, clock, rate).reaching(transport);
         let (execute, permit) = permit(&action, clock, lasts_s);
+        for _ in 0..rate.burst().get() {
+            effectors.writes.pass().await;
+        }
         let outcome = effectors.execute(&execute, permit, &super::super::Specs::new()).await;
         let asked = told.asked.lock().unwrap().clone();
         (outcome, asked)
@@ -528,6 +542,18 @@ mod tests {
         assert_eq!((outcome.name(), asked.len()), ("stale", 1), "{outcome:?} {asked:?}");
         let (outcome, asked) = run(action(5, "istio-proxy"), -1, answers).await;
         assert_eq!((outcome.name(), asked.len()), ("stale", 1), "{outcome:?} {asked:?}");
+    }
+
+    // Mutations: writing past the brake; waiting for it beyond the permit.
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_the_brake_holds_longer_than_its_permit_is_stale() {
+        let answers = vec![("POST /drain", ok()), ("POST /quitquitquit", ok())];
+        let slow = "2/m".parse().unwrap();
+        let (outcome, asked) = run_at(slow, action(5, "istio-proxy"), 15, answers.clone()).await;
+        assert_eq!((outcome.name(), asked.len()), ("stale", 1), "{outcome:?}");
+        let quick = "1/s".parse().unwrap();
+        let (outcome, asked) = run_at(quick, action(5, "istio-proxy"), 15, answers).await;
+        assert_eq!((outcome.name(), asked.len()), ("done", 3), "{outcome:?}");
     }
 
     // Mutation: asking Linkerd's proxy on Istio's port and paths.

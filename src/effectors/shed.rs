@@ -123,6 +123,13 @@ fn lowered(wish: &Wish<'_>, kind: Kind, rule: &DestinationRule) -> Prepared {
     if tool != ManagedBy::None {
         return Prepared::Stale(format!("{} manages the object by now", tool.as_str()));
     }
+    let of = host_of(rule);
+    if of != wish.host {
+        return Prepared::Impossible(format!(
+            "{} is for {of} and not for {} alone: its limits would shed others too",
+            wish.target, wish.host
+        ));
+    }
     let Tightened { spec, blocks } = tighten(&rule.spec, wish.limits);
     if blocks.is_empty() {
         return Prepared::Impossible(format!("every limit of {} is as tight already", wish.target));
@@ -179,11 +186,15 @@ fn words(wish: &Wish<'_>, mark: &Mark, blocks: &[String]) -> String {
     )
 }
 
+/// The host of a rule, fully qualified.
+fn host_of(rule: &DestinationRule) -> String {
+    let namespace = rule.metadata.namespace.as_deref().unwrap_or_default();
+    fqdn(rule.spec.get("host").and_then(Value::as_str).unwrap_or_default(), namespace)
+}
+
 /// Whether a rule matches a host, wherever it lies and whoever may see it: the strictest reading.
 fn covers(rule: &DestinationRule, host: &str) -> bool {
-    let namespace = rule.metadata.namespace.as_deref().unwrap_or_default();
-    let of = rule.spec.get("host").and_then(Value::as_str).unwrap_or_default();
-    let of = fqdn(of, namespace);
+    let of = host_of(rule);
     match of.strip_prefix('*') {
         Some(suffix) => host.ends_with(suffix),
         None => of == host,
@@ -274,6 +285,10 @@ mod tests {
         });
         with_wish(None, "", |wish| {
             assert!(words_of(lowered(wish, kind(), &found(json!({})))).contains("exists by now"));
+        });
+        let wide = json!({ "host": "*.shop.svc.cluster.local" });
+        with_wish(Some(Digest::of_json(&wide)), "u", |wish| {
+            assert!(words_of(lowered(wish, kind(), &rule(&wide, &json!({})))).contains("shed others too"));
         });
         let tight = json!({ "host": "cart", "trafficPolicy": { "connectionPool": { "http": { "http2MaxRequests": 1 } } } });
         with_wish(Some(Digest::of_json(&tight)), "u", |wish| {

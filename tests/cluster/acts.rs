@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, ensure};
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
+use meshmend::cluster::fqdn;
 use meshmend::model::action::{Action, Limits};
 use meshmend::model::digest::Digest;
 use meshmend::model::mark::RESTORE;
@@ -247,7 +248,7 @@ fn shed(rule: &Value) -> Action {
     let meta = &rule["metadata"];
     let namespace = text(&meta["namespace"]);
     Action::ShedLoad {
-        host: format!("cart.{namespace}.svc.cluster.local"),
+        host: fqdn(&text(&rule["spec"]["host"]), &namespace),
         target: Subject::destination_rule(&namespace, &text(&meta["name"])),
         uid: text(&meta["uid"]),
         from: Some(Digest::of_json(&rule["spec"])),
