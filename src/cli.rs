@@ -9,6 +9,7 @@ mod commands;
 mod operators;
 mod people;
 mod rbac;
+mod restore;
 mod rights;
 mod simulation;
 mod windows;

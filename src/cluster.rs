@@ -43,7 +43,8 @@ pub use limits::{outlier, tightest};
 pub use look::resource;
 pub use names::Labels;
 pub use object::{DestinationRule, HttpRoute, VirtualService};
-pub use patch::rollback_patch;
+pub use owner::managed_by;
+pub use patch::{merged, rollback_patch};
 pub use pods::{ContainerState, Controller, LastEnd, Mesh, Pod, PodObject, Proxy};
 pub use precedence::{Client, Found, RouteInForce, route_for};
 pub use proxies::{ControlPlane, DEFAULT_REVISION, ProxyEyes, Sync};
@@ -51,7 +52,7 @@ pub use reach::{Answer, ByPodIp, ByPortForward, Call, PodPort, ProxyTransport, U
 pub use route::{Leads, RESTORE, Route, leads};
 pub use rule::{RuleInForce, Subset, rule_for, rule_for_all};
 pub use services::{Endpoint, Node, Service};
-pub use shed::{Shed, fresh_rule, per_client, shed, tighten};
+pub use shed::{Shed, shed, tighten};
 pub use store::{Cluster, Resolved};
 pub use watch::Seen;
 pub use workloads::Workload;

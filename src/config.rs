@@ -1,14 +1,17 @@
 //! The configuration: the file as written, and what is meant by it.
 
 mod mesh;
+mod read;
 mod written;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::yaml::{Fault, Faults, Fields, Node, header, marked, parse, source_line};
+use crate::model::rate::Rate;
+use crate::yaml::{Fault, Faults, marked, parse, source_line};
 
 pub use mesh::{IstiodSource, ProxySource, Via};
 
@@ -45,6 +48,8 @@ pub struct Config {
     pub history: History,
     /// File with the URL of the notification webhook.
     pub webhook_url_file: Option<PathBuf>,
+    /// How fast anything may leave.
+    pub brake: Brake,
 }
 
 /// A bearer token and what it may do.
@@ -126,6 +131,25 @@ impl Default for History {
     }
 }
 
+/// How fast anything may leave, whatever was decided: the second brake after the limits of the policies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Brake {
+    /// Writes to the API server.
+    pub writes: Rate,
+    /// Notifications.
+    pub notifications: Rate,
+}
+
+impl Default for Brake {
+    /// Five writes a second are far above what any policy of ours lets through in the long run, and far
+    /// below what an API server notices; twenty news a second are more than people read.
+    fn default() -> Self {
+        const FIVE: NonZeroU32 = NonZeroU32::MIN.saturating_add(4);
+        const TWENTY: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
+        Self { writes: Rate::PerSecond(FIVE), notifications: Rate::PerSecond(TWENTY) }
+    }
+}
+
 /// A file that the configuration names, or a folder of the command line, cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -176,6 +200,7 @@ impl Config {
             istiod: None,
             history: History::default(),
             webhook_url_file: None,
+            brake: Brake::default(),
         }
     }
 
@@ -193,178 +218,11 @@ impl Config {
         let root = parse(&text).map_err(|found| mistakes(vec![found], &text))?;
         let mut faults = Faults::default();
         let base = path.parent().unwrap_or(Path::new("")).to_path_buf();
-        let config = Reader { base, faults: &mut faults }.config(&root);
+        let config = read::Reader { base, faults: &mut faults }.config(&root);
         faults.0.sort_by_key(|fault| (fault.line, fault.column));
         match config.filter(|_| faults.0.is_empty()) {
             Some(config) => Ok(config),
             None => Err(mistakes(faults.0, &text)),
-        }
-    }
-}
-
-struct Reader<'a> {
-    base: PathBuf,
-    faults: &'a mut Faults,
-}
-
-impl Reader<'_> {
-    fn config(mut self, root: &Node) -> Option<Config> {
-        let known = [
-            "apiVersion",
-            "kind",
-            "cluster",
-            "playbooks",
-            "policies",
-            "journal",
-            "listen",
-            "tokens",
-            "sources",
-            "history",
-            "notify",
-        ];
-        let top = root.fields(&known, &[], self.faults);
-        header(top, root, "Config", self.faults);
-        let journal = top.need("journal", root, self.faults).and_then(|node| self.journal(node));
-        let mut config = Config::without_file(PathBuf::new());
-        // In a cluster the kubelet asks for the probes from outside of the pod.
-        config.probes = SocketAddr::from(([0, 0, 0, 0], 9480));
-        if let Some(node) = top.get("cluster") {
-            let fields = node.fields(&["name"], &[], self.faults);
-            config.cluster = fields.need("name", node, self.faults).and_then(|node| node.text(self.faults));
-        }
-        config.playbooks = self.path(top, "playbooks");
-        config.policies = self.path(top, "policies");
-        if let Some(node) = top.get("listen") {
-            let fields = node.fields(&["api", "probes"], &[], self.faults);
-            config.api = self.address(fields, "api").unwrap_or(config.api);
-            config.probes = self.address(fields, "probes").unwrap_or(config.probes);
-        }
-        if let Some(node) = top.get("tokens") {
-            config.tokens = node.items(self.faults).into_iter().filter_map(|item| self.token(item)).collect();
-        }
-        if let Some(node) = top.get("sources") {
-            self.sources(node, &mut config);
-        }
-        if let Some(node) = top.get("history") {
-            config.history = self.history(node);
-        }
-        if let Some(node) = top.get("notify") {
-            let fields = node.fields(&["webhook"], &["slack"], self.faults);
-            if let Some(webhook) = fields.get("webhook") {
-                let parts = webhook.fields(&["urlFile"], &[], self.faults);
-                config.webhook_url_file = self.path(parts, "urlFile");
-            }
-        }
-        (config.journal, config.signing_key_file) = journal?;
-        Some(config)
-    }
-
-    fn path(&mut self, fields: Fields<'_>, key: &str) -> Option<PathBuf> {
-        let text = fields.get(key)?.text(self.faults)?;
-        Some(self.base.join(text))
-    }
-
-    fn address(&mut self, fields: Fields<'_>, key: &str) -> Option<SocketAddr> {
-        let node = fields.get(key)?;
-        let text = node.text(self.faults)?;
-        match text.parse() {
-            Ok(address) => Some(address),
-            Err(_) => {
-                self.faults
-                    .add(node, format!("{text:?} is not an address; write for instance 127.0.0.1:8480"));
-                None
-            }
-        }
-    }
-
-    fn journal(&mut self, node: &Node) -> Option<(PathBuf, Option<PathBuf>)> {
-        let fields = node.fields(&["sqlite", "signingKeyFile"], &["postgres"], self.faults);
-        let key = self.path(fields, "signingKeyFile");
-        let sqlite = fields.need("sqlite", node, self.faults)?;
-        let parts = sqlite.fields(&["path"], &[], self.faults);
-        parts.need("path", sqlite, self.faults)?;
-        Some((self.path(parts, "path")?, key))
-    }
-
-    fn token(&mut self, node: &Node) -> Option<Token> {
-        let fields = node.fields(&["name", "roles", "file"], &[], self.faults);
-        let name = fields.need("name", node, self.faults).and_then(|node| node.text(self.faults));
-        let roles = fields.need("roles", node, self.faults).map(|node| {
-            let texts = node.texts(self.faults).unwrap_or_default();
-            let roles = texts.iter().filter_map(|text| match text.as_str() {
-                "intake" => Some(Role::Intake),
-                "read" => Some(Role::Read),
-                "approve" => Some(Role::Approve),
-                other => {
-                    self.faults
-                        .add(node, format!("no role is called {other:?}; known: intake, read, approve"));
-                    None
-                }
-            });
-            roles.collect::<BTreeSet<Role>>()
-        });
-        fields.need("file", node, self.faults);
-        let file = self.path(fields, "file");
-        Some(Token { name: name?, roles: roles?, file: file? })
-    }
-
-    fn sources(&mut self, node: &Node, config: &mut Config) {
-        let known = ["kubernetes", "alertmanager", "signals", "prometheus", "proxies", "istiod"];
-        let fields = node.fields(&known, &["envoy", "linkerd", "consul", "vault"], self.faults);
-        config.proxies = fields.get("proxies").and_then(|node| self.proxies(node));
-        config.istiod = fields.get("istiod").and_then(|node| self.istiod(node));
-        // A source that is not named is none: its path is closed.
-        config.intake.clear();
-        for (key, intake) in [("alertmanager", Intake::Alertmanager), ("signals", Intake::Signals)] {
-            if let Some(node) = fields.get(key) {
-                node.fields(&[], &[], self.faults);
-                config.intake.insert(intake);
-            }
-        }
-        if let Some(node) = fields.get("kubernetes") {
-            let parts = node.fields(&["namespaces"], &[], self.faults);
-            if let Some(node) = parts.get("namespaces")
-                && let Some(namespaces) = node.texts(self.faults)
-            {
-                if namespaces.iter().any(|name| name != "*" && name.contains('*')) {
-                    self.faults.add(node, "namespaces are named in full, or \"*\" for all of them");
-                }
-                config.namespaces = namespaces;
-            }
-        }
-        let Some(node) = fields.get("prometheus") else { return };
-        let parts = node.fields(&["url", "interval", "tokenFile", "caFile"], &[], self.faults);
-        let url = parts.need("url", node, self.faults).and_then(|node| {
-            let url = node.text(self.faults)?;
-            if url.starts_with("http://") || url.starts_with("https://") {
-                return Some(url);
-            }
-            self.faults.add(node, "a URL that begins with http:// or https:// is expected");
-            None
-        });
-        let interval_s = match parts.get("interval") {
-            Some(node) => node.seconds(self.faults).filter(|seconds| {
-                if *seconds == 0 {
-                    self.faults.add(node, "the interval is at least 1s");
-                }
-                *seconds > 0
-            }),
-            None => Some(15),
-        };
-        let (token_file, ca_file) = (self.path(parts, "tokenFile"), self.path(parts, "caFile"));
-        if let (Some(url), Some(interval_s)) = (url, interval_s) {
-            config.prometheus = Some(PrometheusSource { url, interval_s, token_file, ca_file });
-        }
-    }
-
-    fn history(&mut self, node: &Node) -> History {
-        let fields = node.fields(&["hold", "minRequests"], &[], self.faults);
-        let default = History::default();
-        let hold_s = fields.get("hold").map_or(Some(default.hold_s), |node| node.seconds(self.faults));
-        let min = fields.get("minRequests").map_or(Some(100), |node| node.whole(1, self.faults));
-        History {
-            hold_s: hold_s.unwrap_or(default.hold_s).max(1),
-            min_requests: min.map_or(default.min_requests, u64::from),
         }
     }
 }
@@ -382,7 +240,7 @@ mod tests {
                     tokens: [ { name: a, roles: [read, approve], file: t } ]\nhistory: { hold: 90s, minRequests: 7 }\n\
                     sources: { signals: {}, kubernetes: { namespaces: [a, b] }, prometheus: { url: \"http://p\", interval: 90s },\n\
                     proxies: { interval: 20s, via: pod_ip }, istiod: { interval: 30s } }\n\
-                    notify: { webhook: { urlFile: u } }\n";
+                    notify: { webhook: { urlFile: u } }\nbrake: { writes: 30/m, notifications: \"off\" }\n";
         std::fs::write(&path, text).unwrap();
         let config = Config::load(&path).unwrap();
         std::fs::write(&path, serde_saphyr::to_string(&config.written()).unwrap()).unwrap();

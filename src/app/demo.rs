@@ -22,7 +22,7 @@ use super::story::{self, Line};
 use crate::api::Agent as _;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
-use crate::config::History;
+use crate::config::{Brake, History};
 use crate::effectors::{Effectors, Notifier};
 use crate::journal::{OpenOptions, SqliteJournal, verify};
 use crate::model::change::Change;
@@ -178,7 +178,7 @@ async fn heal(options: &Options, path: &Path) -> anyhow::Result<Summary> {
     let (sources, sources_in) = mpsc::channel(1_024);
     let (launches, launches_in) = mpsc::unbounded_channel();
     let outbox = Arc::new(Outbox {
-        effectors: Effectors::new(Arc::clone(&cluster), clock),
+        effectors: Effectors::new(Arc::clone(&cluster), clock, Brake::default().writes),
         boards: Arc::clone(&boards),
         notifier: Notifier::default(),
         results: results.clone(),

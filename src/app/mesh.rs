@@ -46,7 +46,7 @@ pub(super) fn effectors(
     config: &Config,
     clock: Clock,
 ) -> Effectors {
-    let effectors = Effectors::new(Arc::clone(cluster), clock);
+    let effectors = Effectors::new(Arc::clone(cluster), clock, config.brake.writes);
     if config.proxies.is_none() && config.istiod.is_none() {
         return effectors;
     }

@@ -120,7 +120,7 @@ pub async fn run(mut setup: Setup) -> anyhow::Result<()> {
     let outbox = Arc::new(Outbox {
         effectors: mesh::effectors(&cluster, &boards, config, clock),
         boards: Arc::clone(&boards),
-        notifier: Notifier::new(webhook)?,
+        notifier: Notifier::new(webhook, config.brake.notifications)?,
         results: results.clone(),
         running: tokio_util::task::TaskTracker::new(),
     });

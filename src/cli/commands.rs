@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use super::rights::Rbac;
-use super::{audit, check, client, operators, rbac, simulation, windows, work};
+use super::{audit, check, client, operators, rbac, restore, simulation, windows, work};
 use crate::model::verdict::Mode;
 
 /// A self-healing remediation agent for service meshes.
@@ -68,6 +68,11 @@ pub(super) enum Command {
     /// List what holds new acts: pauses, storms, open breakers.
     #[command(after_help = "Example:\n  meshmend pauses -o json")]
     Pauses(Remote),
+    /// Take back what was shed, with nothing but a kubeconfig: no agent, no journal.
+    #[command(
+        after_help = "Examples:\n  meshmend restore --all --dry-run\n  meshmend restore --all --namespace shop\n  meshmend restore destinationrule/cart --namespace shop"
+    )]
+    Restore(Restore),
     /// Show revisions of routes, or bless one.
     History(History),
     /// Check and test playbooks.
@@ -166,6 +171,31 @@ pub(super) struct Where {
     /// Cap of the mode: observe, suggest or enforce; it only lowers what the policies say.
     #[arg(long, value_name = "MODE")]
     pub(super) mode: Option<Mode>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Restore {
+    /// KIND/NAME of one object, for instance destinationrule/cart.
+    #[arg(value_name = "KIND/NAME", required_unless_present = "all", conflicts_with = "all")]
+    pub(super) object: Option<String>,
+    /// Every object that bears our mark, expired or not.
+    #[arg(long)]
+    pub(super) all: bool,
+    /// Namespace; with --all every one where none is named, else the one of the kubeconfig.
+    #[arg(short, long, value_name = "NAME")]
+    pub(super) namespace: Option<String>,
+    /// Only try it: the API server checks everything and changes nothing.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Kubeconfig file.
+    #[arg(long, value_name = "FILE")]
+    pub(super) kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig.
+    #[arg(long, value_name = "NAME")]
+    pub(super) context: Option<String>,
+    /// Output.
+    #[arg(short, long, default_value = "table")]
+    pub(super) output: Output,
 }
 
 #[derive(Debug, Args)]
@@ -398,6 +428,7 @@ pub(super) fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Pause(args) => operators::pause(&args),
         Command::Resume(args) => operators::resume(&args),
         Command::Pauses(remote) => operators::pauses(&remote),
+        Command::Restore(args) => restore::restore(&args),
         Command::History(History { command: None, remote }) => client::history(&remote),
         Command::History(History { command: Some(HistoryCommand::Bless { route, remote }), .. }) => {
             client::bless(&route, &remote)

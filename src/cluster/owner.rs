@@ -42,7 +42,8 @@ const MANAGERS: [(&str, ManagedBy); 8] = [
 ];
 
 /// The tool that owns an object. Canary tools come first: they write often and under other tools' labels.
-pub(super) fn managed_by(meta: &ObjectMeta) -> ManagedBy {
+#[must_use]
+pub fn managed_by(meta: &ObjectMeta) -> ManagedBy {
     let mut found: Vec<ManagedBy> = Vec::new();
     let labels = meta.labels.iter().flatten();
     for (key, value) in labels.chain(meta.annotations.iter().flatten()) {

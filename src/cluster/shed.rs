@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::limits::PLACES;
 use super::patch::rollback_patch;
@@ -72,28 +72,6 @@ pub fn tighten(spec: &Value, limits: &Limits) -> Result<Shed, String> {
     }
     let undo = rollback_patch(&new, spec)?;
     Ok(Shed { spec: new, blocks, undo })
-}
-
-/// The spec of a rule for a host that has none.
-///
-/// # Errors
-/// The limits are none.
-pub fn fresh_rule(host: &str, limits: &Limits) -> Result<Value, String> {
-    tighten(&json!({ "host": host }), limits).map(|shed| shed.spec)
-}
-
-/// The share of a total that each of several clients may have, scaled; at least one, because zero means
-/// unset.
-#[must_use]
-pub fn per_client(concurrency: f64, clients: u32, factor: f64) -> u32 {
-    let share = concurrency * factor / f64::from(clients.max(1));
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "the value is clamped to the range first, and what is no number becomes 0"
-    )]
-    let share = share.clamp(0.0, f64::from(i32::MAX)) as u32;
-    share.max(1)
 }
 
 type Wanted = [Option<u32>; 3];

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Reader;
+use super::read::Reader;
 use crate::yaml::{Fields, Node};
 
 /// Proxies are asked at their readiness port.

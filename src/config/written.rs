@@ -41,6 +41,7 @@ impl Config {
             "listen": { "api": self.api.to_string(), "probes": self.probes.to_string() },
             "tokens": (!tokens.is_empty()).then_some(tokens), "sources": sources,
             "history": { "hold": seconds(self.history.hold_s), "minRequests": self.history.min_requests },
+            "brake": { "writes": self.brake.writes.to_string(), "notifications": self.brake.notifications.to_string() },
             "notify": self.webhook_url_file.as_ref().map(|file| json!({ "webhook": { "urlFile": file } })),
         }))
     }

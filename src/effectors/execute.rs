@@ -1,93 +1,86 @@
 //! Execute: the one place that writes to the cluster. Every write needs a permit.
 
-use super::{Effectors, Prepared, Run, Specs, mutated};
-use crate::cluster::{resource, told};
+use super::act::{Errand, Prepared, failed, not_sent, unsent};
+use super::evict;
+use super::wire::{Run, Write};
+use super::{Effectors, Specs};
 use crate::engine::gate::Permit;
 use crate::model::action::Action;
 use crate::model::effect::Execute;
-use crate::model::plan::{Direction, Outcome};
-use crate::model::subject::Subject;
+use crate::model::plan::Outcome;
+
+/// How often a write that raced with others is prepared anew, where the others are known to write often and
+/// elsewhere in the object. Each try is a read and two requests, so that three fit into a permit.
+const RACES: usize = 3;
+
+/// What came of one try.
+enum Tried {
+    Ended(Outcome),
+    /// Refused because somebody else wrote since we read: surely nothing was written.
+    Raced(Outcome),
+}
 
 impl Effectors {
-    /// Does one step: fresh facts, preconditions, dry run, permit, write.
+    /// Does one step: fresh facts, preconditions, dry run, brake, permit, write.
     ///
     /// The permit is taken by value: it is used up by the step it permits.
     pub async fn execute(&self, execute: &Execute, permit: Permit, specs: &Specs) -> Outcome {
-        let (body, target) = match self.prepare(&execute.action, execute.direction, specs).await {
-            Ok(Prepared::Patch { body, route, .. }) => (body, route.subject),
-            Ok(Prepared::AlreadyDone) => return Outcome::AlreadyDone,
-            Ok(Prepared::Stale(why) | Prepared::NotYet(why)) => return Outcome::Stale { why },
-            Ok(Prepared::Impossible(why)) => return Outcome::Failed { why },
-            Err(error) => return not_sent(execute, &error),
+        if let Action::RestartSidecar { .. } = &execute.action {
+            return self.restart_sidecar(execute, &permit).await;
+        }
+        // cert-manager writes the same status all the time, about something else.
+        let races = if matches!(execute.action, Action::RotateCertificate { .. }) { RACES } else { 1 };
+        for _ in 1..races {
+            match self.attempt(execute, &permit, specs).await {
+                Tried::Ended(outcome) => return outcome,
+                Tried::Raced(_) => {}
+            }
+        }
+        match self.attempt(execute, &permit, specs).await {
+            Tried::Ended(outcome) | Tried::Raced(outcome) => outcome,
+        }
+    }
+
+    async fn attempt(&self, execute: &Execute, permit: &Permit, specs: &Specs) -> Tried {
+        let way = execute.direction;
+        let incident = execute.incident.to_string();
+        let errand = Errand { incident: &incident, way, specs };
+        let write = match self.prepare(&execute.action, errand).await {
+            Ok(Prepared::Send(write)) => write,
+            Ok(Prepared::AlreadyDone) => return Tried::Ended(Outcome::AlreadyDone),
+            Ok(Prepared::Stale(why) | Prepared::NotYet(why)) => return Tried::Ended(Outcome::Stale { why }),
+            Ok(Prepared::Impossible(why)) => return Tried::Ended(Outcome::Failed { why }),
+            Err(trouble) => return Tried::Ended(not_sent(way, trouble.right, &trouble.error)),
         };
-        match self.patch(&target, &body, Run::Dry).await {
+        match self.wire.send(&write, Run::Dry).await {
             Ok(answer) => {
-                if let Some(why) = mutated(&answer, &execute.action) {
-                    return Outcome::Failed { why };
+                if let Some(why) = write.expect.unmet(&answer) {
+                    return Tried::Ended(Outcome::Failed { why });
                 }
             }
-            Err(error) => return not_sent(execute, &error),
+            Err(error) => return ended(&write, &error, not_sent(way, write.right, &error)),
+        }
+        if let Err(why) = self.writes.pass_within(self.clock.until(permit.not_after())).await {
+            return Tried::Ended(unsent(way, why));
         }
         // The last thing before the write, so that nothing slow can come in between.
         if let Err(why) = permit.covers(execute, self.clock.now()) {
-            return unsent(execute.direction, why);
+            return Tried::Ended(unsent(way, why));
         }
-        match self.patch(&target, &body, Run::Real).await {
-            Ok(answer) => match mutated(&answer, &execute.action) {
-                None => Outcome::Done { detail: done(&execute.action) },
+        match self.wire.send(&write, Run::Real).await {
+            Ok(answer) => Tried::Ended(match write.expect.unmet(&answer) {
+                None => Outcome::Done { detail: write.done },
                 // Written, but not what was wanted: what is in force now has to be read.
                 Some(why) => Outcome::Unknown { why },
-            },
-            Err(error) => failed(&target, &error),
+            }),
+            Err(error) => ended(&write, &error, failed(write.right, &error)),
         }
     }
 }
 
-fn done(action: &Action) -> String {
-    match action {
-        Action::RollbackRoute { to, .. } => format!("revision {} restored", to.short()),
-        Action::RestartSidecar { .. }
-        | Action::EvictPod { .. }
-        | Action::RolloutRestart { .. }
-        | Action::ShedLoad { .. }
-        | Action::RotateCertificate { .. }
-        | Action::Restore { .. }
-        | Action::Notify { .. } => String::new(),
+fn ended(write: &Write, error: &kube::Error, outcome: Outcome) -> Tried {
+    if matches!(error, kube::Error::Api(status) if status.code == 409) {
+        return Tried::Raced(outcome);
     }
-}
-
-/// An error before the write. What the server refused stays refused; its own trouble is none of the object's.
-fn not_sent(execute: &Execute, error: &kube::Error) -> Outcome {
-    let way = execute.direction;
-    let kube::Error::Api(status) = error else { return unsent(way, told(error)) };
-    if status.code == 429 || status.code >= 500 {
-        return unsent(way, format!("the API server could not be asked: {}", status.message));
-    }
-    match execute.action.target() {
-        Some(target) => failed(target, error),
-        None => Outcome::Failed { why: status.message.clone() },
-    }
-}
-
-/// Surely nothing was written. A step forward is looked at once more, from the facts on; an undo is still
-/// owed, so the object is read again and it is tried again.
-fn unsent(way: Direction, why: String) -> Outcome {
-    match way {
-        Direction::Forward => Outcome::Stale { why },
-        Direction::Undo => Outcome::Unknown { why },
-    }
-}
-
-/// What an error of a write means. Only what the server surely did not do counts as failed.
-fn failed(target: &Subject, error: &kube::Error) -> Outcome {
-    let kube::Error::Api(status) = error else { return Outcome::Unknown { why: told(error) } };
-    let why = status.message.clone();
-    match status.code {
-        404 | 409 => Outcome::Stale { why },
-        403 => Outcome::Failed { why: format!("a right is missing (patch {}): {why}", resource(target)) },
-        // Too many requests: refused unread.
-        429 => Outcome::Stale { why },
-        ..=499 => Outcome::Failed { why },
-        _ => Outcome::Unknown { why },
-    }
+    Tried::Ended(evict::refusal(write, error).map_or(outcome, |why| Outcome::Failed { why }))
 }

@@ -9,23 +9,34 @@ use bytes::Bytes;
 use reqwest::header::CONTENT_TYPE;
 use serde::Serialize;
 
+use super::Brake;
 use crate::model::incident::Incident;
 use crate::model::plan::Outcome;
+use crate::model::rate::Rate;
 
 /// Tells people.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Notifier {
     webhook: Option<(reqwest::Client, reqwest::Url)>,
+    /// A storm of news must not become one at their door; all of it arrives, in order.
+    brake: Brake,
     /// Set while the webhook takes nothing: then one try each is enough, or news would queue for hours.
     down: AtomicBool,
 }
 
+impl Default for Notifier {
+    /// One that writes to the log.
+    fn default() -> Self {
+        Self { webhook: None, brake: Brake::new(Rate::Off), down: AtomicBool::new(false) }
+    }
+}
+
 impl Notifier {
-    /// A notifier that writes to the log, and posts to the URL where one is given.
+    /// A notifier that writes to the log, and posts to the URL where one is given, no faster than this.
     ///
     /// # Errors
     /// The client could not be made.
-    pub fn new(url: Option<String>) -> anyhow::Result<Self> {
+    pub fn new(url: Option<String>, rate: Rate) -> anyhow::Result<Self> {
         let Some(url) = url else { return Ok(Self::default()) };
         // The URL may hold a secret and is left out of every message.
         let url = reqwest::Url::parse(&url).context("the file of the notification webhook holds no URL")?;
@@ -35,7 +46,7 @@ impl Notifier {
             .no_proxy()
             .build()
             .context("the client for the notification webhook could not be made")?;
-        Ok(Self { webhook: Some((client, url)), down: AtomicBool::new(false) })
+        Ok(Self { webhook: Some((client, url)), brake: Brake::new(rate), down: AtomicBool::new(false) })
     }
 
     /// Tells people about an incident. The payload is the incident with a `sentence`.
@@ -45,6 +56,7 @@ impl Notifier {
             return Outcome::Done { detail: "written to the log".to_owned() };
         };
         let payload = payload(sentence, incident);
+        self.brake.pass().await;
         let post = || async {
             let request = client.post(url.clone()).header(CONTENT_TYPE, "application/json");
             let answer = request.body(payload.clone()).send().await.map_err(reqwest::Error::without_url)?;

@@ -1,47 +1,51 @@
-//! Rehearse: the very patch as a server-side dry run, before a plan is shown to anybody.
+//! Rehearse: the very write as a server-side dry run, before a plan is shown to anybody.
 
-use super::{Effectors, Prepared, Run, Specs, mutated};
-use crate::cluster::{resource, spec_diff, told};
+use super::act::{Errand, Prepared, refused};
+use super::evict;
+use super::wire::Run;
+use super::{Effectors, Specs};
 use crate::model::action::Action;
 use crate::model::plan::{Direction, Plan, Rehearsal};
-use crate::model::subject::Subject;
 
 impl Effectors {
-    /// Dry-runs the writing step of the plan.
+    /// Dry-runs the writing steps of the plan, up to the first that is not accepted. Each is tried on the
+    /// cluster as it is, without the ones before it.
     pub async fn rehearse(&self, plan: &Plan, specs: &Specs) -> Rehearsal {
-        let writing = plan.steps.iter().find(|step| step.target().is_some());
-        let Some(step @ Action::RollbackRoute { target, .. }) = writing else {
-            return Rehearsal::Accepted { diff: String::new() };
-        };
-        let (body, route, wanted) = match self.prepare(step, Direction::Forward, specs).await {
-            Ok(Prepared::Patch { body, route, wanted }) => (body, route, wanted),
+        let mut shown = Vec::new();
+        for step in plan.steps.iter().filter(|step| step.target().is_some()) {
+            match self.rehearse_step(step, specs).await {
+                Rehearsal::Accepted { diff } => shown.push(diff),
+                ended @ (Rehearsal::Forbidden { .. }
+                | Rehearsal::Refused { .. }
+                | Rehearsal::Unreadable { .. }) => return ended,
+            }
+        }
+        shown.retain(|diff| !diff.is_empty());
+        Rehearsal::Accepted { diff: shown.join("\n") }
+    }
+
+    async fn rehearse_step(&self, step: &Action, specs: &Specs) -> Rehearsal {
+        if let Action::RestartSidecar { .. } = step {
+            return self.rehearse_restart(step).await;
+        }
+        let namespace = step.target().map(|target| target.namespace.clone()).unwrap_or_default();
+        let errand = Errand { incident: "rehearsal", way: Direction::Forward, specs };
+        let write = match self.prepare(step, errand).await {
+            Ok(Prepared::Send(write)) => write,
             Ok(Prepared::AlreadyDone) => return Rehearsal::Accepted { diff: String::new() },
             Ok(Prepared::NotYet(why)) => return Rehearsal::Unreadable { why },
             Ok(Prepared::Stale(why) | Prepared::Impossible(why)) => return Rehearsal::Refused { why },
-            Err(error) => return refused(&error, "get", target, String::new()),
+            Err(trouble) => return refused(trouble.right, &trouble.error, &namespace, String::new()),
         };
-        let diff = spec_diff(&route.spec, &wanted);
-        match self.patch(target, &body, Run::Dry).await {
-            Ok(answer) => match mutated(&answer, step) {
-                None => Rehearsal::Accepted { diff },
+        match self.wire.send(&write, Run::Dry).await {
+            Ok(answer) => match write.expect.unmet(&answer) {
+                None => Rehearsal::Accepted { diff: write.diff },
                 Some(why) => Rehearsal::Refused { why },
             },
-            Err(error) => refused(&error, "patch", target, diff),
+            Err(error) => match evict::refusal(&write, &error) {
+                Some(why) => Rehearsal::Refused { why },
+                None => refused(write.right, &error, &namespace, write.diff),
+            },
         }
-    }
-}
-
-fn refused(error: &kube::Error, verb: &str, target: &Subject, diff: String) -> Rehearsal {
-    let kube::Error::Api(status) = error else { return Rehearsal::Unreadable { why: told(error) } };
-    match status.code {
-        403 => Rehearsal::Forbidden {
-            verb: verb.to_owned(),
-            resource: resource(target),
-            namespace: target.namespace.clone(),
-            diff,
-        },
-        // 5xx and 429 say nothing about the patch; everything else the server said about it.
-        429 | 500.. => Rehearsal::Unreadable { why: status.message.clone() },
-        _ => Rehearsal::Refused { why: status.message.clone() },
     }
 }

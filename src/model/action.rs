@@ -87,6 +87,10 @@ pub enum Action {
         uid: String,
         /// Fully qualified host that the limits are for.
         host: String,
+        /// Hash of the spec before the shed: found without a mark, it was taken back already. Absent when the
+        /// shed created the rule.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        was: Option<Digest>,
     },
     /// Tell people.
     Notify {
@@ -175,9 +179,12 @@ impl Action {
             Self::RollbackRoute { target, uid, from, to } => {
                 Some(Self::RollbackRoute { target: target.clone(), uid: uid.clone(), from: *to, to: *from })
             }
-            Self::ShedLoad { target, uid, host, .. } => {
-                Some(Self::Restore { target: target.clone(), uid: uid.clone(), host: host.clone() })
-            }
+            Self::ShedLoad { target, uid, from, host, .. } => Some(Self::Restore {
+                target: target.clone(),
+                uid: uid.clone(),
+                host: host.clone(),
+                was: *from,
+            }),
             Self::RestartSidecar { .. }
             | Self::EvictPod { .. }
             | Self::RolloutRestart { .. }

@@ -240,3 +240,20 @@ fn per_client(concurrency: f64, clients: i64, factor: f64) -> Built<i64> {
     let limit = (concurrency * factor / clients as f64).floor().min(1e9);
     Ok((limit as i64).max(1))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::per_client;
+
+    #[test]
+    fn each_client_has_its_share_but_never_zero() {
+        assert_eq!(per_client(100.0, 10, 0.7).unwrap(), 7);
+        // Mutation: rounding a small share to zero unsets the limit.
+        assert_eq!(per_client(3.0, 50, 0.7).unwrap(), 1);
+        for (concurrency, clients, factor) in
+            [(f64::NAN, 2, 0.7), (8.0, 0, 0.7), (8.0, 2, 1.1), (-1.0, 2, 0.7)]
+        {
+            assert!(per_client(concurrency, clients, factor).is_err(), "{concurrency} {clients} {factor}");
+        }
+    }
+}

@@ -25,6 +25,7 @@ use meshmend::config::{History, Intake, Role, Token};
 use meshmend::effectors::{Effectors, Notifier};
 use meshmend::journal::{OpenOptions, SqliteJournal};
 use meshmend::model::incident::Incident;
+use meshmend::model::rate::Rate;
 use meshmend::rules::{RuleFiles, Rules};
 use meshmend::sim::{Http, Sim};
 use meshmend::sources::prometheus::Prometheus;
@@ -93,7 +94,7 @@ impl Stage {
         let (launches, launches_in) = mpsc::unbounded_channel();
         feed::first_records(&results, &files, None, "t1".to_owned());
         let outbox = Arc::new(Outbox {
-            effectors: Effectors::new(Arc::clone(&cluster), clock),
+            effectors: Effectors::new(Arc::clone(&cluster), clock, Rate::Off),
             boards: Arc::clone(&boards),
             notifier: Notifier::default(),
             results: results.clone(),

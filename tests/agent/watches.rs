@@ -13,6 +13,7 @@ use meshmend::effectors::Effectors;
 use meshmend::model::effect::Inspect;
 use meshmend::model::facts::{Findings, Population, SyncState};
 use meshmend::model::incident::IncidentId;
+use meshmend::model::rate::Rate;
 use meshmend::model::subject::{CERT_MANAGER, Subject};
 use meshmend::rules::{RuleFiles, Rules};
 use serde_json::{Value, json};
@@ -260,9 +261,9 @@ async fn facts_of_a_pod_are_read_fresh_and_what_is_not_known_is_missing() {
     let stub = shop();
     let (cluster, _news) = watching(&stub, &["*"]).await;
     let clock = Clock::starting_at(NOW.parse().unwrap());
-    let blind = Effectors::new(Arc::clone(&cluster), clock);
-    let seeing =
-        Effectors::new(Arc::clone(&cluster), clock).with_eyes(Arc::new(Eyes(false, SyncState::Rejected)));
+    let blind = Effectors::new(Arc::clone(&cluster), clock, Rate::Off);
+    let seeing = Effectors::new(Arc::clone(&cluster), clock, Rate::Off)
+        .with_eyes(Arc::new(Eyes(false, SyncState::Rejected)));
     let needs = ["pod", "proxy", "control_plane", "workload", "budget"];
     stub.serve("deployments", Served::Objects(vec![istiod("default", 1)]));
 
@@ -310,7 +311,8 @@ async fn facts_of_a_pod_are_read_fresh_and_what_is_not_known_is_missing() {
 async fn facts_of_a_certificate_come_with_its_issuer() {
     let stub = shop();
     let (cluster, _news) = watching(&stub, &["*"]).await;
-    let effectors = Effectors::new(cluster, Clock::starting_at("2026-11-23T13:12:44Z".parse().unwrap()));
+    let effectors =
+        Effectors::new(cluster, Clock::starting_at("2026-11-23T13:12:44Z".parse().unwrap()), Rate::Off);
     let certificate = |name: &str| Subject::new(CERT_MANAGER, "Certificate", "demo", name);
     let found = findings(&effectors, certificate("fast"), &["certificate"]).await.facts.certificate.unwrap();
     assert_eq!((found.not_after_s, found.renewal_s, found.life_s), (3_580, 10, 3_600));

@@ -38,6 +38,8 @@ rules:
 
 /// The running control plane.
 pub(crate) struct ControlPlane {
+    /// Folder of what was built for the tests.
+    made: PathBuf,
     binary: PathBuf,
     /// Folder of everything the run writes.
     pub(crate) folder: PathBuf,
@@ -53,8 +55,8 @@ impl ControlPlane {
     /// Starts it from the folder that `tests/control_plane/build.sh` made.
     pub(crate) fn start(built: &Path) -> anyhow::Result<Self> {
         let binary = built.join("control_plane");
-        let crds = built.join("istio-crds.yaml");
-        for file in [&binary, &crds] {
+        let crds = [built.join("istio-crds.yaml"), built.join("cert-manager-crds.yaml")];
+        for file in crds.iter().chain([&binary, &built.join("cert_manager")]) {
             anyhow::ensure!(
                 file.is_file(),
                 "MESHMEND_TEST_CONTROL_PLANE names {}, which holds no {}; use the folder that \
@@ -67,8 +69,16 @@ impl ControlPlane {
         let certificates = Certificates::make(&folder.join("certificates"))?;
         std::fs::write(folder.join("audit.yaml"), AUDIT)?;
         let etcd_url = format!("http://127.0.0.1:{}", free_port()?);
-        let mut plane =
-            Self { binary, folder, certificates, etcd_url, url: String::new(), processes: Mutex::default() };
+        let made = built.to_path_buf();
+        let mut plane = Self {
+            made,
+            binary,
+            folder,
+            certificates,
+            etcd_url,
+            url: String::new(),
+            processes: Mutex::default(),
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         match runtime.block_on(plane.bring_up(&crds)) {
             Ok(()) => Ok(plane),
@@ -79,14 +89,17 @@ impl ControlPlane {
         }
     }
 
-    async fn bring_up(&mut self, crds: &Path) -> anyhow::Result<()> {
+    async fn bring_up(&mut self, crds: &[PathBuf]) -> anyhow::Result<()> {
         self.start_etcd().await?;
         self.url = self.start_api_server("kube-apiserver").await?;
         let client = self.admin().await?;
-        let text = std::fs::read_to_string(crds)?;
         let mut names = Vec::new();
-        for document in serde_saphyr::from_multiple::<Value>(&text)?.into_iter().chain(cert_manager()) {
-            names.push(apply(&client, document).await?);
+        for file in crds {
+            for document in serde_saphyr::from_multiple::<Value>(&std::fs::read_to_string(file)?)? {
+                if document.is_object() {
+                    names.push(apply(&client, document).await?);
+                }
+            }
         }
         let known: Api<CustomResourceDefinition> = Api::all(client.clone());
         for name in names {
@@ -183,6 +196,11 @@ impl ControlPlane {
             .arg(file("client-ca-file", &files.ca))
             .arg(file("service-account-key-file", &files.accounts.0))
             .arg(file("service-account-signing-key-file", &files.accounts.1))
+            // For port-forwards to the stub of a kubelet.
+            .arg(file("kubelet-certificate-authority", &files.ca))
+            .arg(file("kubelet-client-certificate", &files.admin.0))
+            .arg(file("kubelet-client-key", &files.admin.1))
+            .arg("--kubelet-preferred-address-types=InternalIP")
             .arg(file("audit-policy-file", &self.folder.join("audit.yaml")))
             .arg(file("audit-log-path", &self.folder.join(format!("{name}-audit.jsonl"))));
         let log = self.folder.join(format!("{name}.log"));
@@ -211,10 +229,28 @@ impl ControlPlane {
         self.admin_at(&self.url).await
     }
 
-    async fn admin_at(&self, url: &str) -> anyhow::Result<kube::Client> {
+    /// Something else that was built for the tests.
+    pub(crate) fn built(&self, name: &str) -> PathBuf {
+        self.made.join(name)
+    }
+
+    /// Certificate and key of a server on loopback.
+    pub(crate) fn server_files(&self) -> (&Path, &Path) {
+        (&self.certificates.server.0, &self.certificates.server.1)
+    }
+
+    /// A kubeconfig of a client that may do everything.
+    pub(crate) fn admin_kubeconfig(&self) -> Value {
+        self.admin_kubeconfig_at(&self.url)
+    }
+
+    fn admin_kubeconfig_at(&self, url: &str) -> Value {
         let (certificate, key) = &self.certificates.admin;
-        let user = json!({ "client-certificate": certificate, "client-key": key });
-        let file: Kubeconfig = serde_json::from_value(self.kubeconfig(url, &user))?;
+        self.kubeconfig(url, &json!({ "client-certificate": certificate, "client-key": key }))
+    }
+
+    async fn admin_at(&self, url: &str) -> anyhow::Result<kube::Client> {
+        let file: Kubeconfig = serde_json::from_value(self.admin_kubeconfig_at(url))?;
         let mut config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
         config.proxy_url = None;
         config.default_retry = false;
@@ -269,31 +305,6 @@ impl ControlPlane {
         let mut processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
         processes.drain(..).rev().for_each(Piped::stop);
     }
-}
-
-/// The kinds of cert-manager that the agent watches, as far as an API server needs to know to serve them.
-fn cert_manager() -> Vec<Value> {
-    let kinds = [
-        ("Certificate", "certificates", "Namespaced"),
-        ("Issuer", "issuers", "Namespaced"),
-        ("ClusterIssuer", "clusterissuers", "Cluster"),
-    ];
-    let crd = |(kind, plural, scope)| {
-        json!({
-            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-            "metadata": { "name": format!("{plural}.cert-manager.io") },
-            "spec": {
-                "group": "cert-manager.io", "scope": scope, "names": { "kind": kind, "plural": plural },
-                "versions": [{
-                    "name": "v1", "served": true, "storage": true, "subresources": { "status": {} },
-                    "schema": { "openAPIV3Schema": {
-                        "type": "object", "x-kubernetes-preserve-unknown-fields": true,
-                    } },
-                }],
-            },
-        })
-    };
-    kinds.map(crd).to_vec()
 }
 
 /// Applies one document; the answer is its name.

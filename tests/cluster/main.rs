@@ -4,18 +4,23 @@
 //! `tests/run.sh` builds the control plane and names it in `MESHMEND_TEST_CONTROL_PLANE`. Where that is
 //! unset the tests are listed as ignored, and a line says so; where it names something unusable they fail.
 
+mod acts;
 mod agent;
 mod certificates;
 mod control_plane;
 mod crash;
+mod deed;
 mod heal;
 mod inventory;
+mod kubelet;
 mod life;
 mod observe;
 mod process;
 mod prometheus;
 mod proxy;
+mod renewal;
 mod scene;
+mod sidecar;
 mod stale;
 mod unreadable;
 mod wait;
@@ -61,6 +66,13 @@ const STORIES: &[(&str, &str, Story)] = &[
     ("an_account_without_rights_is_told_which_are_missing", "nobody", |s| Box::pin(unreadable::nobody(s))),
     ("an_idle_agent_is_small_and_ends_on_sigterm", "life", |s| Box::pin(life::idle(s))),
     ("a_second_agent_on_a_journal_refuses_to_start", "second", |s| Box::pin(life::second(s))),
+    ("a_budgets_429_is_told_at_once_and_asked_for_once", "evict", |s| Box::pin(acts::eviction(s))),
+    ("a_rollout_is_started_once_and_a_denial_is_told_as_one", "rollout", |s| Box::pin(acts::rollout(s))),
+    ("a_shed_is_taken_back_byte_for_byte", "shed", |s| Box::pin(acts::shedding(s))),
+    ("every_shed_is_taken_back_with_the_agent_gone", "restore", |s| Box::pin(acts::restore_all(s))),
+    ("a_sidecar_drains_and_quits_by_port_forward", "sidecar", |s| Box::pin(sidecar::quits(s))),
+    ("a_hung_agent_is_found_out_before_anything_is_drained", "hung", |s| Box::pin(sidecar::hangs(s))),
+    ("cert_managers_own_controllers_renew_a_certificate", "renew", |s| Box::pin(renewal::story(s))),
 ];
 
 static PLANE: OnceLock<Result<ControlPlane, String>> = OnceLock::new();

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::cluster::limits::tightest;
 use crate::cluster::rule::{RuleInForce, rule_for, rule_for_all};
-use crate::cluster::shed::{fresh_rule, shed};
+use crate::cluster::shed::{shed, tighten};
 use crate::model::action::Limits;
 
 #[derive(Deserialize)]
@@ -221,7 +221,7 @@ fn a_shed_reaches_every_pool_or_is_refused() {
                 match rule_for(&rules, &who, host) {
                     Found::Unclear(why) => panic!("{}: {why}", case.case),
                     Found::Nothing => {
-                        let spec = fresh_rule(host, &limits).unwrap();
+                        let spec = tighten(&serde_json::json!({"host": host}), &limits).unwrap().spec;
                         let (kind, name) = ("DestinationRule".to_owned(), "fresh".to_owned());
                         written.push(Written { kind, namespace: "shop".to_owned(), name, second: 9, spec });
                         made += 1;

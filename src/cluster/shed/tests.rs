@@ -155,7 +155,7 @@ fn what_cannot_be_shed_is_refused() {
     assert!(tighten(&text, &FIVE).unwrap_err().contains("is no number"));
     let null = json!({"host": "cart", "subsets": [{"name": "v1", "labels": null}]});
     assert!(tighten(&null, &FIVE).unwrap_err().contains("null"));
-    let fresh = fresh_rule("cart.shop.svc.cluster.local", &FIVE).unwrap();
+    let fresh = tighten(&json!({"host": "cart.shop.svc.cluster.local"}), &FIVE).unwrap().spec;
     let pool = json!({"http": {"http1MaxPendingRequests": 1, "http2MaxRequests": 5}});
     assert_eq!(
         fresh,
@@ -183,14 +183,4 @@ fn a_second_rule_with_pools_of_its_own_is_refused() {
     let crate::cluster::Found::One(found) = found else { panic!("{found:?}") };
     // Mutation: tightening the first object only leaves v2 without limits.
     assert!(shed(&found, host, &FIVE).unwrap_err().contains("second"));
-}
-
-#[test]
-fn each_client_has_its_share_but_never_zero() {
-    assert_eq!(per_client(100.0, 10, 0.7), 7);
-    // Mutation: rounding a small share to zero unsets the limit.
-    assert_eq!(per_client(3.0, 50, 0.7), 1);
-    assert_eq!(per_client(f64::NAN, 2, 0.7), 1);
-    assert_eq!(per_client(8.0, 0, 1.0), 8);
-    assert_eq!(per_client(f64::INFINITY, 1, 1.0), 2_147_483_647);
 }

@@ -32,7 +32,7 @@ fn on_the_rule(shed: bool) -> Facts {
 
 fn restores(desk: &Desk) -> bool {
     desk.write().is_some_and(|write| {
-        let Action::Restore { target, uid, host: of } = &write.action else { return false };
+        let Action::Restore { target, uid, host: of, .. } = &write.action else { return false };
         write.direction == Direction::Undo
             && *target == Subject::destination_rule("shop", "cart")
             && (uid.as_str(), of.as_str()) == ("d", host().as_str())
