@@ -229,6 +229,7 @@ pub(super) fn fold(case: &mut Incident, at: Timestamp, change: &Change) {
             case.probe_at = None;
             case.deadline = Some(*deadline);
             if !case.reconciling {
+                case.after = None;
                 enter(case, at, Phase::Inspecting);
                 case.passed_over.retain(|passed| passed.reason == Reason::NotApplicable);
             }
@@ -322,6 +323,11 @@ pub(super) fn fold(case: &mut Incident, at: Timestamp, change: &Change) {
         Change::Held { until, phase, reason, .. } => {
             if case.after.is_none() {
                 case.reasons.push(Timed { at, reason: reason.clone() });
+                // A measured recovery counts more than what any source said before; what is said from now
+                // on is news.
+                if *phase == Phase::Resolved {
+                    case.firing.clear();
+                }
                 case.after = Some(Ending { phase: *phase, reason: reason.clone() });
             }
             enter(case, at, Phase::Holding);

@@ -87,7 +87,8 @@ fn note(
         }
         Change::Ignored { source, .. } => known.ill(at, source, member),
         Change::SourceResolved { source, .. } => known.resolved(at, source, member),
-        Change::Ended { reason: Reason::Recovered { .. }, .. } => known.recovered(at, member),
+        Change::Held { reason: Reason::Recovered { .. }, .. }
+        | Change::Ended { reason: Reason::Recovered { .. }, .. } => known.recovered(at, member),
         _ => {}
     }
 }

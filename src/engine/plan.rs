@@ -99,6 +99,12 @@ fn propose(case: &Case<'_>, playbook: &Playbook, findings: &Findings) -> Result<
         let why = why.unwrap_or_else(|| "the inspection did not answer it".to_owned());
         return Err(Reason::FactUnknown { fact: need.fact.clone(), why });
     }
+    // Said before the script can say it in its own words: then the case waits for what explains it.
+    if let Some(down) = findings.facts.control_plane.as_ref().filter(|found| found.ready_replicas == 0)
+        && playbook.recover.is_some()
+    {
+        return Err(Reason::ControlPlaneDown { name: format!("{}/{}", down.namespace, down.name) });
+    }
     let steps = match playbook.plan(&case.incident, &findings.facts) {
         Answer::Steps(steps) => steps,
         Answer::Refuse(text) => return Err(Reason::PlaybookRefused { text }),

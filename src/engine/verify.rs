@@ -97,6 +97,10 @@ pub(super) fn after_undo(case: Case<'_>) -> Vec<Change> {
         return abort::end(case);
     }
     if let Some(Ending { phase, reason }) = case.incident.after.clone() {
+        // It began again while the act held it down: that is a new illness for the same case.
+        if phase == Phase::Resolved && !case.incident.firing.is_empty() {
+            return select::again(case);
+        }
         return case.end(phase, reason);
     }
     let failed = case.incident.reasons.iter().rev().find_map(|timed| match &timed.reason {

@@ -128,7 +128,7 @@ const FACTS: &[(&str, &str)] = &[
     ),
     (
         "proxy",
-        "#{\n            mesh: \"istio\", container: \"istio-proxy\", container_id: \"containerd://1\", native: true, version: \"1.30.3\",\n            ready: false, restarts: 0, answering: false, \"sync\": \"synced\", rejected: false,\n        }",
+        "#{\n            mesh: \"istio\", container: \"istio-proxy\", container_id: \"containerd://1\", native: true, version: \"1.30.3\",\n            ready: false, restarts: 0, answering: false, sync_state: \"synced\", rejected: false,\n        }",
     ),
     (
         "control_plane",
