@@ -54,7 +54,7 @@ use mesh::Mesh;
 use store::Store;
 
 pub use fault::{Fault, Injected};
-pub use pace::{Pace, run};
+pub use pace::{Pace, hurry, run, watch};
 pub use serve::{Serving, serve};
 
 /// An HTTP service in process with bodies in memory, as readers of Prometheus want it.

@@ -1,5 +1,8 @@
 //! The demo: an embedded cluster falls ill and is healed, with the very code that runs elsewhere.
 
+mod heard;
+mod stage;
+
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -7,7 +10,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
@@ -15,25 +17,23 @@ use super::agent::Running;
 use super::board::Boards;
 use super::driver::Driver;
 use super::feed;
+use super::in_process::InProcess;
 use super::outbox::Outbox;
 use super::queue::{Input, Queues};
 use super::screen::Screen;
-use super::story::{self, Line};
-use crate::api::Agent as _;
 use crate::clock::Clock;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, ProxyEyes};
 use crate::config::{Brake, History};
 use crate::effectors::{Effectors, Notifier};
 use crate::journal::{OpenOptions, SqliteJournal, verify};
-use crate::model::change::Change;
 use crate::model::event::EventKind;
-use crate::model::history::Standing;
-use crate::model::incident::Phase;
-use crate::model::plan::{Direction, Outcome};
-use crate::model::record::Draft;
 use crate::rules::{RuleFiles, Rules};
-use crate::sim::{self, Fault, Pace, Sim};
+use crate::sim::{self, Pace, Sim};
+use crate::sources::istiod::Istiod;
 use crate::sources::prometheus::Prometheus;
+use crate::sources::proxy_check::ProxyCheck;
+use heard::Heard;
+use stage::Stage;
 
 /// What the command line says.
 #[derive(Clone, Debug)]
@@ -68,6 +68,19 @@ pub struct Summary {
     pub records: u64,
     /// `verified`.
     pub chain: &'static str,
+    /// What was refused on purpose, with the reason.
+    pub refused: Told,
+    /// What was taken back because it did not help.
+    pub undone: Told,
+}
+
+/// One more incident of the run, and what it is told for.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Told {
+    /// Its incident.
+    pub incident: String,
+    /// Why it was refused, or what was taken back.
+    pub reason: String,
 }
 
 /// What came of one fault. Times are milliseconds since the injection.
@@ -92,44 +105,13 @@ pub struct Healed {
 /// The revisions of the demo prove themselves fast, so that nobody waits ten minutes for a demo.
 const HISTORY: History = History { hold_s: 20, min_requests: 100 };
 /// A demo that has not ended by then is broken.
-const PATIENCE: Duration = Duration::from_secs(900);
+const PATIENCE: Duration = Duration::from_secs(3_600);
 /// The simulated clock starts here, so that the same seed gives the same run.
 const START: &str = "2026-01-01T00:00:00Z";
 
-/// What the records of the run said.
-#[derive(Default)]
-struct Heard {
-    incident: String,
-    playbook: String,
-    detected: Option<Timestamp>,
-    acted: Option<Timestamp>,
-    ended: Option<(Phase, Timestamp)>,
-    lines: Vec<(Timestamp, Line)>,
-}
-
-impl Heard {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "the summary needs four kinds of changes")]
-    fn take(&mut self, draft: &Draft) {
-        let at = draft.event.at;
-        for change in &draft.changes {
-            match change {
-                Change::Opened { incident, .. } => {
-                    self.incident = incident.to_string();
-                    self.detected = Some(at);
-                }
-                Change::Planned { plan, .. } => self.playbook.clone_from(&plan.playbook),
-                Change::StepEnded {
-                    direction: Direction::Forward, outcome: Outcome::Done { .. }, ..
-                } => {
-                    self.acted = Some(at);
-                }
-                Change::Ended { phase, .. } => self.ended = Some((*phase, at)),
-                _ => {}
-            }
-        }
-        self.lines.extend(story::lines(draft).into_iter().map(|line| (at, line)));
-    }
-}
+/// Between two questions to Prometheus, and to each proxy and istiod.
+const POLL: Duration = Duration::from_secs(2);
+const CHECK: Duration = Duration::from_secs(10);
 
 /// Runs the demo.
 ///
@@ -156,16 +138,15 @@ pub fn run(options: Options) -> anyhow::Result<Summary> {
 async fn heal(options: &Options, path: &Path) -> anyhow::Result<Summary> {
     let clock = Clock::starting_at(START.parse()?);
     let mut files = RuleFiles::embedded();
-    let enforce = RuleFiles::example("enforce").unwrap_or_default().to_owned();
-    files.policies.insert("enforce.yaml".to_owned(), enforce);
-    let rules = Rules::load(&files, None).map_err(super::files::Mistakes)?.rules;
-    let rules = Arc::new(rules);
+    for name in ["enforce", "gateway-certificates"] {
+        let text = RuleFiles::example(name).unwrap_or_default().to_owned();
+        files.policies.insert(format!("{name}.yaml"), text);
+    }
+    let rules = Arc::new(Rules::load(&files, None).map_err(super::files::Mistakes)?.rules);
 
     let sim = Sim::new(options.seed, clock);
     let cluster = Arc::new(Cluster::new(sim.client(), vec!["*".to_owned()]));
-    let prometheus = Some(Prometheus::over(sim.prometheus(), clock));
-    let boards = Arc::new(Boards::new(Arc::clone(&cluster), Arc::clone(&rules), prometheus, clock, HISTORY));
-
+    let boards = boards(&sim, &cluster, &rules, clock);
     let id = format!("d{}", options.seed);
     let journal = SqliteJournal::open(path, &OpenOptions { id: Some(id.clone()), key_file: None })?;
     let mut driver = Driver::new(Box::new(journal), Arc::clone(&rules), clock)?;
@@ -177,8 +158,11 @@ async fn heal(options: &Options, path: &Path) -> anyhow::Result<Summary> {
     let (results, results_in) = mpsc::unbounded_channel();
     let (sources, sources_in) = mpsc::channel(1_024);
     let (launches, launches_in) = mpsc::unbounded_channel();
+    let effectors = Effectors::new(Arc::clone(&cluster), clock, Brake::default().writes);
     let outbox = Arc::new(Outbox {
-        effectors: Effectors::new(Arc::clone(&cluster), clock, Brake::default().writes),
+        effectors: effectors
+            .reaching(Arc::new(InProcess(Arc::clone(&sim))))
+            .with_eyes(Arc::clone(&boards) as Arc<dyn ProxyEyes>),
         boards: Arc::clone(&boards),
         notifier: Notifier::default(),
         results: results.clone(),
@@ -192,8 +176,10 @@ async fn heal(options: &Options, path: &Path) -> anyhow::Result<Summary> {
     });
     tokio::spawn(outbox.run(launches_in));
     feed::watch(&cluster, &sources);
-    tokio::spawn(Arc::clone(&boards).poll(Duration::from_secs(2), sources.clone()));
+    watch(&cluster, &boards, &sources);
 
+    let draining = Arc::new(AtomicBool::new(false));
+    let results_out = results.clone();
     let agent = Running {
         cluster,
         boards,
@@ -201,97 +187,40 @@ async fn heal(options: &Options, path: &Path) -> anyhow::Result<Summary> {
         clock,
         failing,
         name: None,
-        results: results.clone(),
+        results: results_out,
         sources,
-        draining: Arc::new(AtomicBool::new(false)),
+        draining,
     };
-    let mut screen = Screen::new(options.show, clock.now());
-    let work = scenario(&agent, &sim, &heard, &mut screen, clock);
-    let injected = tokio::time::timeout(PATIENCE, work).await.context("the demo did not end in time")??;
+    let screen = Screen::new(options.show, clock.now());
+    let mut stage = Stage { agent: &agent, sim: &sim, heard: &heard, screen, clock };
+    let played =
+        tokio::time::timeout(PATIENCE, stage.play()).await.context("the demo did not end in time")??;
     results.send(Input::event(EventKind::Drain)).ok();
     let driver = turning.await??;
     driver.into_journal().close(clock.now())?;
     let report = verify(path, None, None)?;
     let heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
-    let summary = summarize(options.seed, &heard, injected, report.records);
-    screen.finish(&heard.lines, &summary);
+    let summary = heard.summarize(options.seed, &played, report.records);
+    stage.screen.finish(&heard.lines, &summary);
     Ok(summary)
 }
 
-/// Waits until the route has proven itself, lets it go wrong, and waits for the end.
-async fn scenario(
-    agent: &Running,
-    sim: &Arc<Sim>,
-    heard: &Arc<Mutex<Heard>>,
-    screen: &mut Screen,
-    clock: Clock,
-) -> anyhow::Result<Timestamp> {
-    agent.cluster.wait_synced().await;
-    let mut injected = None;
-    let mut calm = 0;
-    loop {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        {
-            let heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
-            screen.show(&heard.lines, sim.error_rate("cart.shop.svc.cluster.local", 3), clock.now());
-            if heard.ended.is_some() {
-                calm += 1;
-            }
-        }
-        if calm > 3 {
-            break;
-        }
-        if injected.is_none() && proven(agent).await? {
-            let fault = sim.inject(Fault::BadRoute);
-            heard
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .lines
-                .push((fault.at, injected_line(&fault)));
-            injected = Some(fault.at);
-        }
-    }
-    injected.context("nothing was injected")
+/// Boards that ask the simulated mesh, in process.
+fn boards(sim: &Arc<Sim>, cluster: &Arc<Cluster>, rules: &Arc<Rules>, clock: Clock) -> Arc<Boards> {
+    let prometheus = Some(Prometheus::over(sim.prometheus(), clock));
+    let boards = Boards::new(Arc::clone(cluster), Arc::clone(rules), prometheus, clock, HISTORY);
+    let reach = || Arc::new(InProcess(Arc::clone(sim)));
+    Arc::new(boards.with_mesh(Some(ProxyCheck::new(reach(), CHECK)), Some(Istiod::new(reach()))))
 }
 
-fn injected_line(fault: &sim::Injected) -> Line {
-    Line {
-        word: "fault",
-        text: format!(
-            "{}: somebody sends 60 % of {} to a broken build",
-            Fault::BadRoute.name(),
-            fault.subject
-        ),
-    }
-}
-
-async fn proven(agent: &Running) -> anyhow::Result<bool> {
-    let history = agent.history().await.map_err(|refusal| anyhow::anyhow!(refusal.message))?;
-    let routes = history["routes"].as_array().cloned().unwrap_or_default();
-    let cart = routes.iter().find(|route| route["subject"]["name"] == "cart");
-    let revisions = cart.map(|route| route["revisions"].clone()).unwrap_or_default();
-    let revisions: Vec<crate::model::history::Revision> =
-        serde_json::from_value(revisions).unwrap_or_default();
-    Ok(revisions.iter().any(|revision| matches!(revision.standing, Standing::Good { .. })))
-}
-
-fn summarize(seed: u64, heard: &Heard, injected: Timestamp, records: u64) -> Summary {
-    let since = |at: Option<Timestamp>| {
-        at.map_or(-1, |at| i64::try_from(at.duration_since(injected).as_millis()).unwrap_or(i64::MAX))
-    };
-    let outcome = match heard.ended {
-        Some((Phase::Resolved, _)) => "recovered".to_owned(),
-        Some((phase, _)) => phase.to_string(),
-        None => "open".to_owned(),
-    };
-    let fault = Healed {
-        name: Fault::BadRoute.name(),
-        incident: heard.incident.clone(),
-        playbook: heard.playbook.clone(),
-        outcome,
-        detected_ms: since(heard.detected),
-        acted_ms: since(heard.acted),
-        recovered_ms: since(heard.ended.map(|(_, at)| at)),
-    };
-    Summary { seed, faults: vec![fault], records, chain: "verified" }
+/// Starts everything that looks at the mesh.
+fn watch(cluster: &Arc<Cluster>, boards: &Arc<Boards>, sources: &mpsc::Sender<Input>) {
+    let (cluster, boards, sources) = (Arc::clone(cluster), Arc::clone(boards), sources.clone());
+    tokio::spawn(async move {
+        cluster.wait_synced().await;
+        tokio::spawn(Arc::clone(&boards).poll(POLL, sources.clone()));
+        tokio::spawn(Arc::clone(&boards).watch_objects(sources.clone()));
+        tokio::spawn(Arc::clone(&boards).watch_istiod(CHECK, sources.clone()));
+        boards.watch_proxies(CHECK, sources).await;
+    });
 }

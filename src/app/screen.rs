@@ -16,6 +16,8 @@ pub(super) struct Screen {
     start: Timestamp,
     told: usize,
     rates: Vec<f64>,
+    /// What they are rates of.
+    of: &'static str,
     /// Lines of the chart that are on the screen now.
     drawn: usize,
 }
@@ -31,9 +33,9 @@ const INDENT: usize = 21;
 impl Screen {
     pub(super) fn new(show: Show, start: Timestamp) -> Self {
         let live = show == Show::People && std::io::stdout().is_terminal();
-        let screen = Self { show, live, start, told: 0, rates: Vec::new(), drawn: 0 };
-        screen.say("meshmend demo: a small shop on an embedded cluster, policy enforce.");
-        screen.say("A route goes bad, is noticed, and is rolled back. Times are simulated.\n");
+        let screen = Self { show, live, start, told: 0, rates: Vec::new(), of: "", drawn: 0 };
+        screen.say("meshmend demo: a small shop on an embedded cluster, policy enforce. A proxy hangs, a");
+        screen.say("route goes bad, a certificate ends, a service is overrun. Times are simulated.\n");
         screen
     }
 
@@ -44,15 +46,20 @@ impl Screen {
         }
     }
 
-    /// Tells what is new, and draws the error rate of this second.
-    pub(super) fn show(&mut self, lines: &[(Timestamp, Line)], rate: f64, now: Timestamp) {
+    /// Tells what is new, and draws what is ill in this second: a share, and of what.
+    pub(super) fn show(&mut self, lines: &[(Timestamp, Line)], ill: (f64, &'static str), now: Timestamp) {
+        let (rate, of) = ill;
+        if self.of != of {
+            self.rates.clear();
+            self.of = of;
+        }
         self.rates.push(rate);
         self.wipe();
         self.tell(lines);
         if self.live {
             let seconds = now.duration_since(self.start).as_secs();
             let mut chart = story::chart(&self.rates, WIDTH, ROWS);
-            chart.push(format!("{seconds:>5} s  failing requests of shop/cart: {:.1} %", rate * 100.0));
+            chart.push(format!("{seconds:>5} s  {of}: {:.1} %", rate * 100.0));
             chart.iter().for_each(|line| self.say(line));
             self.drawn = chart.len();
             std::io::stdout().flush().ok();
@@ -83,18 +90,26 @@ impl Screen {
     pub(super) fn finish(&mut self, lines: &[(Timestamp, Line)], summary: &Summary) {
         self.wipe();
         self.tell(lines);
-        self.say("\nshare of failing requests of shop/cart, second by second:");
-        story::chart(&self.rates, WIDTH, ROWS).iter().for_each(|line| self.say(line));
+        self.say("\nfault                 outcome    noticed  acted  well again  by");
         for fault in &summary.faults {
-            let seconds = |ms: i64| Duration::from_millis(ms.unsigned_abs()).as_secs();
-            let (heard, acted) = (seconds(fault.detected_ms), seconds(fault.acted_ms));
-            self.say(&format!("\n{}: {} by {}", fault.name, fault.outcome, fault.playbook));
+            let after = |ms: i64| format!("{} s", Duration::from_millis(ms.unsigned_abs()).as_secs());
             self.say(&format!(
-                "  noticed after {heard} s, acted on after {acted} s, verified after {} s",
-                seconds(fault.recovered_ms)
+                "{:<20}  {:<9}  {:>7}  {:>5}  {:>10}  {}",
+                fault.name,
+                fault.outcome,
+                after(fault.detected_ms),
+                after(fault.acted_ms),
+                after(fault.recovered_ms),
+                fault.playbook
             ));
         }
-        self.say(&format!("  {} records in the journal, chain {}", summary.records, summary.chain));
+        for (word, told) in [("refused", &summary.refused), ("taken back", &summary.undone)] {
+            let text = format!("{}: {}", told.incident, told.reason);
+            for (index, line) in wrap(&text, COLUMNS - 12).iter().enumerate() {
+                self.say(&format!("{:<10}  {line}", if index == 0 { word } else { "" }));
+            }
+        }
+        self.say(&format!("{} records in the journal, chain {}", summary.records, summary.chain));
     }
 }
 

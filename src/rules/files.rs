@@ -18,6 +18,7 @@ const ALERTS: &str = include_str!("../../policies/alerts.yaml");
 const INDICATORS: &str = include_str!("../../policies/indicators.yaml");
 const OBSERVE: &str = include_str!("../../policies/observe.yaml");
 const SUGGEST: &str = include_str!("../../policies/examples/suggest.yaml");
+const GATEWAY_CERTIFICATES: &str = include_str!("../../policies/examples/gateway-certificates.yaml");
 const ENFORCE: &str = include_str!("../../policies/examples/enforce.yaml");
 const ROLL_BACK: &str = include_str!("../../playbooks/roll-back-virtual-service.rhai");
 const ROLL_BACK_RULE: &str = include_str!("../../playbooks/roll-back-destination-rule.rhai");
@@ -62,12 +63,13 @@ impl RuleFiles {
         }
     }
 
-    /// The text of an example policy: `suggest` or `enforce`.
+    /// The text of an example policy: `suggest`, `enforce` or `gateway-certificates`.
     #[must_use]
     pub fn example(name: &str) -> Option<&'static str> {
         match name {
             "suggest" => Some(SUGGEST),
             "enforce" => Some(ENFORCE),
+            "gateway-certificates" => Some(GATEWAY_CERTIFICATES),
             _ => None,
         }
     }

@@ -109,6 +109,11 @@ impl Sim {
         Injected { subject, at: now }
     }
 
+    /// From now on no act helps, until [`Fault::NotHelping`] is lifted. Nothing is made ill by it.
+    pub fn let_nothing_help(&self) {
+        self.look(|state| state.control.faults.stubborn = true);
+    }
+
     /// Takes away what keeps a fault going; what it broke stays broken.
     pub fn lift(&self, fault: Fault) {
         let now = self.clock.now();

@@ -1,6 +1,7 @@
 //! How fast time passes for a simulated run.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The pace of time.
@@ -14,9 +15,23 @@ pub enum Pace {
     Virtual,
 }
 
-/// Virtual time between two real pauses, and how long such a pause is: about five times real time.
+/// Virtual time between two real pauses, and how long such a pause is: about twenty times real time, so
+/// that ten minutes of faults and cures are half a minute for who watches.
 const STEP: Duration = Duration::from_millis(100);
-const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Set while nobody would want to watch: then an accelerated run waits for nothing.
+static HURRY: AtomicBool = AtomicBool::new(false);
+
+/// Skips over times in which nothing happens, until told otherwise.
+pub fn hurry() {
+    HURRY.store(true, Ordering::Relaxed);
+}
+
+/// Ends [`hurry`].
+pub fn watch() {
+    HURRY.store(false, Ordering::Relaxed);
+}
 /// Rhai and the depth of nested decisions want more stack than a test thread has.
 const STACK: usize = 16 << 20;
 
@@ -51,6 +66,8 @@ where
 async fn slow_down() {
     loop {
         tokio::time::sleep(STEP).await;
-        std::thread::sleep(PAUSE);
+        if !HURRY.load(Ordering::Relaxed) {
+            std::thread::sleep(PAUSE);
+        }
     }
 }
