@@ -114,7 +114,7 @@ impl Sim {
         self.look(|state| state.control.faults.stubborn = true);
     }
 
-    /// Takes away what keeps a fault going; what it broke stays broken.
+    /// Takes away what keeps a fault going; what it broke stays broken, but proxies that hang answer again.
     pub fn lift(&self, fault: Fault) {
         let now = self.clock.now();
         self.look(|state| {
@@ -124,7 +124,11 @@ impl Sim {
                 Fault::ControlPlaneDown => faults.istiod_down = false,
                 Fault::NotHelping => (faults.stubborn, faults.stubborn_route) = (false, false),
                 Fault::ExpiringCertificate => faults.forgotten.clear(),
-                Fault::BadRoute | Fault::HungProxy | Fault::RejectedConfiguration => {}
+                Fault::HungProxy => {
+                    let pods = state.control.pods.values_mut();
+                    pods.filter_map(|pod| pod.proxy.as_mut()).for_each(|proxy| proxy.hung = None);
+                }
+                Fault::BadRoute | Fault::RejectedConfiguration => {}
             }
             state.control.wake(now.as_second() + 1);
         });

@@ -39,6 +39,8 @@ impl Stage<'_> {
         played.push(self.one(Fault::HungProxy, Role::Cure).await?);
         // The same proxy hangs again within minutes: a second restart is refused.
         played.push(self.one(Fault::HungProxy, Role::Refusal).await?);
+        // People were told; somebody looks after it.
+        self.sim.lift(Fault::HungProxy);
         played.push(self.one(Fault::BadRoute, Role::Cure).await?);
         played.push(self.one(Fault::ExpiringCertificate, Role::Cure).await?);
         let shed = self.one(Fault::Overload, Role::Cure).await?;
