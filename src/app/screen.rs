@@ -34,8 +34,9 @@ impl Screen {
     pub(super) fn new(show: Show, start: Timestamp) -> Self {
         let live = show == Show::People && std::io::stdout().is_terminal();
         let screen = Self { show, live, start, told: 0, rates: Vec::new(), of: "", drawn: 0 };
-        screen.say("meshmend demo: a small shop on an embedded cluster, policy enforce. A proxy hangs, a");
-        screen.say("route goes bad, a certificate ends, a service is overrun. Times are simulated.\n");
+        screen.say("meshmend demo: a small shop on an embedded cluster, policy enforce. A proxy");
+        screen.say("hangs, a route goes bad, a certificate ends, a service is overrun. Times are");
+        screen.say("simulated.\n");
         screen
     }
 
@@ -90,11 +91,11 @@ impl Screen {
     pub(super) fn finish(&mut self, lines: &[(Timestamp, Line)], summary: &Summary) {
         self.wipe();
         self.tell(lines);
-        self.say("\nfault                 outcome    noticed  acted  well again  by");
+        self.say("\nfault                outcome   noticed acted  well  by");
         for fault in &summary.faults {
             let after = |ms: i64| format!("{} s", Duration::from_millis(ms.unsigned_abs()).as_secs());
             self.say(&format!(
-                "{:<20}  {:<9}  {:>7}  {:>5}  {:>10}  {}",
+                "{:<20} {:<9} {:>7} {:>5} {:>5}  {}",
                 fault.name,
                 fault.outcome,
                 after(fault.detected_ms),

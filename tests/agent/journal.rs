@@ -164,7 +164,7 @@ fn a_record_taken_out_put_in_or_moved_is_found() {
         ("UPDATE records SET seq = 1000 WHERE seq = 5", 5),
         (
             "INSERT INTO records SELECT (SELECT max(seq) + 1 FROM records), hash, prev, at, kind, incident, body FROM records WHERE seq = 3",
-            42,
+            0,
         ),
         (
             "UPDATE records SET body = (SELECT body FROM records WHERE seq = 6), hash = (SELECT hash FROM records WHERE seq = 6) WHERE seq = 5",
@@ -172,6 +172,9 @@ fn a_record_taken_out_put_in_or_moved_is_found() {
         ),
     ] {
         let (_folder, journal) = copy();
+        // One that was put in stands behind the last.
+        let behind = verify(&journal, None, None).unwrap().records + 1;
+        let named = if named == 0 { behind } else { named };
         sql(&journal, statement);
         assert_eq!(broken(&journal), Some(named), "{statement}");
     }
@@ -237,7 +240,9 @@ fn the_same_seed_gives_the_same_summary_and_the_same_records() {
     assert_eq!(head(one.path()), head(two.path()));
     demo(8, three.path());
     assert_ne!(head(one.path()), head(three.path()), "a seed that changes nothing is none");
-    assert_eq!(first["faults"][0]["outcome"], "recovered");
+    for fault in first["faults"].as_array().unwrap() {
+        assert_eq!(fault["outcome"], "recovered", "{fault}");
+    }
     assert_eq!(first["chain"], "verified");
 }
 
@@ -253,7 +258,12 @@ fn a_replay_shows_no_difference_and_with_a_changed_policy_the_one_that_differs()
     let other = replay(&journal, None, Some(&policies)).unwrap();
     // Mutation: folding what is decided now instead of what was recorded makes every later record differ.
     let kinds: Vec<&str> = other.differences.iter().map(|difference| difference.kind.as_str()).collect();
-    assert_eq!(kinds, ["rehearsed"], "{other:#?}");
+    // Five plans that would not have been carried out, and the failure of the last that no breaker counts.
+    assert_eq!(
+        kinds,
+        ["rehearsed", "rehearsed", "rehearsed", "rehearsed", "rehearsed", "probed"],
+        "{other:#?}"
+    );
 }
 
 #[test]
