@@ -110,9 +110,10 @@ fn a_repeated_signal_costs_the_same_whatever_the_number_of_playbooks_and_cases()
     }
 }
 
-/// Measured: 8 and 102.
+/// Measured: 8 and 133. Three of the shipped playbooks hear of route errors: each is asked whether it applies,
+/// and its name, its needs and its indicator are in the records; that is some thirty for the third of them.
 const REPEATED: u64 = 10;
-const OPENING: u64 = 125;
+const OPENING: u64 = 160;
 
 /// The stored size of a record.
 fn size(record: &Record) -> usize {
@@ -181,11 +182,13 @@ fn a_healed_incident_takes_few_records_and_events_few_allocations() {
     assert!(*worst <= EVENT_ALLOCATIONS, "{worst} for {kind}, {EVENT_ALLOCATIONS} are allowed");
 }
 
-/// Measured: 16 records with 15,404 bytes, 2,223 allocations in all and 454 for the worst event (the dry run's
-/// answer, which the gate judges). Six of the records are probes and their answers.
+/// Measured: 16 records with 17,649 bytes, 2,730 allocations in all and 414 for the worst event (the dry run's
+/// answer, which the gate judges). Six of the records are probes and their answers. Each event works on a copy
+/// of its case, and that holds the facts of all candidates: the third playbook for route errors is seen in
+/// every one of them.
 const HEALED_RECORDS: usize = 19;
-const HEALED_BYTES: usize = 18_500;
-const HEALED_ALLOCATIONS: u64 = 2_700;
+const HEALED_BYTES: usize = 21_000;
+const HEALED_ALLOCATIONS: u64 = 3_280;
 const EVENT_ALLOCATIONS: u64 = 550;
 
 /// A journal that counts commits and bytes of snapshots.

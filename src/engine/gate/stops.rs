@@ -67,7 +67,8 @@ pub(super) fn window(asked: &Asked<'_>, findings: &mut Findings) {
 pub(super) fn storm(asked: &Asked<'_>, findings: &mut Findings) {
     let (subject, rule) = (&asked.case.incident.subject, &asked.ruling.storm);
     let population = &asked.case.incident.population;
-    let namespace = Domain::of(subject, Some(&asked.charge.target.namespace));
+    // Who is ill counts, where it is ill: the rule that is written for a service may lie elsewhere.
+    let namespace = Domain::of(subject, Some(&subject.namespace));
     let domains = [
         (namespace, population.namespace, &rule.namespace, &rule.from[0]),
         (Domain::of(subject, None), population.mesh, &rule.mesh, &rule.from[1]),

@@ -157,6 +157,84 @@ fn a_shed_of_which_nobody_knows_whether_it_was_made_is_taken_back_too() {
     }
 }
 
+/// A person stopped it, and nothing is left to do.
+fn aborted_ends(desk: &Desk) {
+    assert!(matches!(desk.ended(), (Phase::Suppressed, Reason::Aborted { .. })), "{:?}", desk.ended());
+    assert!(desk.state.next_wake().is_none());
+}
+
+// Mutations: `take_back` that ends the case; `undoable` that asks for `Done` only; `not_done` that tries again;
+// `forward` that takes back what was surely not made.
+#[test]
+fn a_shed_that_is_aborted_is_taken_back_whatever_became_of_it() {
+    let reach: [fn(&mut Desk); 3] = [
+        |desk| drop(desk.executes(done())),
+        |desk| {
+            desk.executes(done());
+            desk.wake();
+        },
+        |desk| {
+            desk.executes(done());
+            desk.probes(Level::Healthy);
+        },
+    ];
+    for until in reach {
+        let mut desk = shed();
+        until(&mut desk);
+        desk.abort();
+        assert!(restores(&desk), "{:?}", desk.case().phase);
+        desk.executes(done());
+        aborted_ends(&desk);
+    }
+    // While the write runs nobody can call it back: its outcome decides.
+    let failed = Outcome::Failed { why: "no".to_owned() };
+    for (outcome, made) in [(done(), true), (Outcome::AlreadyDone, false), (failed, false)] {
+        let mut desk = shed();
+        let write = desk.write().unwrap();
+        desk.abort();
+        desk.executes_as(write, outcome);
+        assert_eq!(restores(&desk), made);
+        if made {
+            desk.executes(done());
+        }
+        aborted_ends(&desk);
+    }
+    for made in [true, false] {
+        let mut desk = shed();
+        let (id, write) = (desk.id(), desk.write().unwrap());
+        desk.abort();
+        desk.executes_as(write, Outcome::Unknown { why: "time-out".to_owned() });
+        desk.wake();
+        desk.finds_of(&id, on_the_rule(made));
+        assert_eq!(restores(&desk), made);
+        if made {
+            desk.executes(done());
+        }
+        aborted_ends(&desk);
+    }
+}
+
+// Mutation: a storm that is looked for where the rule lies.
+#[test]
+fn services_that_are_ill_in_a_namespace_are_a_storm_there_wherever_their_rules_lie() {
+    let wide = "{ share: 100%, absolute: 900 }";
+    let mut desk = super::scene::desk_under(&format!(
+        "mode: enforce\ncooldown: 1s\nblastRadius:\n  storm: {{ namespace: {{ share: 0%, least: 3 }}, mesh: 100% }}\n  \
+         concurrent: {{ workload: {wide}, namespace: {wide}, mesh: {wide} }}"
+    ));
+    for (number, acts) in [(1, true), (2, true), (3, false)] {
+        let name = format!("s{number}");
+        let signal = of("traffic.overload", Subject::service("shop", &name), &desk);
+        desk.says(signal);
+        let mut facts = facts("cart-1");
+        let rule = facts.destination_rule.as_mut().unwrap();
+        (rule.namespace, rule.name) = (format!("root-{number}"), name.clone());
+        rule.host = format!("{name}.shop.svc.cluster.local");
+        desk.acts_on(facts);
+        assert_eq!(desk.write().is_some(), acts, "{name}: {:?}", desk.case().reasons);
+    }
+}
+
 // Mutations: `resume` that ends what is held, or executes at once; news of a hold that are not owed.
 #[test]
 fn a_shed_that_expires_while_the_agent_is_away_is_taken_back_when_it_is_there_again() {

@@ -78,7 +78,7 @@ fn a_storm_has_a_least_number_whatever_the_share() {
 
 // Mutations: cases of other kinds counted; ended cases counted.
 #[test]
-fn a_storm_counts_open_subjects_of_the_kind_that_is_acted_on() {
+fn a_storm_counts_open_subjects_of_the_kind_that_is_ill() {
     let mut desk = wide(", storm: { namespace: { share: 0%, least: 3 }, mesh: 100% }");
     for name in ["a", "b", "c"] {
         let subject = crate::model::subject::Subject::new("", "Service", "shop", name);

@@ -203,6 +203,13 @@ impl Fleet {
         subject.kind == "Pod" && !self.pods.contains_key(&subject.name)
     }
 
+    /// What an inspection finds of the rule when the subject is gone; sometimes it cannot be read.
+    pub(super) fn rule_alone(&self, inspect: &Inspect, findings: &mut Findings, tape: &mut Tape) {
+        let needs = inspect.needs.iter().filter(|need| *need == "destination_rule").cloned().collect();
+        let inspect = Inspect { needs, ..inspect.clone() };
+        self.findings(&inspect, findings, tape);
+    }
+
     /// What an inspection finds; sometimes something cannot be read.
     pub(super) fn findings(&self, inspect: &Inspect, findings: &mut Findings, tape: &mut Tape) {
         if self.is_gone(&inspect.subject) {

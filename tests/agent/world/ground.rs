@@ -239,6 +239,10 @@ impl Ground {
         let what = tape.weighted(&[84, 2, 3, 3, 2, 2, 2, 2]);
         if what == 7 {
             findings.gone = true;
+            // The rule of a service is read by itself: it, and our limits on it, may outlive the service.
+            if !self.routes.contains_key(&inspect.subject) {
+                self.fleet.rule_alone(inspect, &mut findings, tape);
+            }
             return findings;
         }
         let miss = |findings: &mut Findings, fact: &str| {
