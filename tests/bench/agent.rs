@@ -218,6 +218,8 @@ fn write(
         "tokens": [ { "name": "alertmanager", "roles": ["intake"], "file": "token" } ],
         "sources": { "kubernetes": { "namespaces": ["*"] }, "alertmanager": {} },
         "notify": { "webhook": { "urlFile": "sink" } },
+        // What is measured is how fast it could, not how fast it may: by default twenty news a second leave.
+        "brake": { "notifications": "off" },
     });
     put("meshmend.yaml", &config.to_string())?;
     let kubeconfig = json!({

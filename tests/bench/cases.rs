@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::agent::{Agent, read_only};
 use crate::load::{Sent, body, flood, paced};
+use crate::pods;
 
 /// What is measured.
 #[derive(Clone, Copy)]
@@ -22,6 +23,8 @@ pub(crate) enum Case {
     Playbooks,
     /// Very many alerts in one body.
     OnePost,
+    /// What very many watched pods weigh.
+    Pods,
 }
 
 /// Which side of the bar is good.
@@ -74,7 +77,8 @@ const GROUP: usize = 100;
 const CONNECTIONS: usize = 8;
 
 impl Case {
-    pub(crate) const ALL: [Self; 4] = [Self::Burst, Self::Latency, Self::Playbooks, Self::OnePost];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Burst, Self::Latency, Self::Playbooks, Self::OnePost, Self::Pods];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -82,6 +86,7 @@ impl Case {
             Self::Latency => "latency",
             Self::Playbooks => "playbooks",
             Self::OnePost => "one-post",
+            Self::Pods => "pods",
         }
     }
 
@@ -95,6 +100,7 @@ impl Case {
                 Self::Latency => latency(rounds).await,
                 Self::Playbooks => playbooks(rounds).await,
                 Self::OnePost => one_post().await,
+                Self::Pods => watched(),
             }
         })
     }
@@ -273,4 +279,9 @@ async fn one_post() -> anyhow::Result<Vec<Figure>> {
         figures.push(Figure::new(what, seconds, "s", None));
     }
     Ok(figures)
+}
+
+fn watched() -> anyhow::Result<Vec<Figure>> {
+    let what = format!("pods: memory of a process that keeps {} of them", pods::PODS);
+    Ok(vec![Figure::new(what, pods::resident_mib()?.round(), "MiB", Some(Bar::AtMost(150.0)))])
 }

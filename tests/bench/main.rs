@@ -16,6 +16,7 @@ mod agent;
 mod cases;
 mod load;
 mod machine;
+mod pods;
 mod sink;
 
 use std::io::Write as _;
@@ -52,6 +53,9 @@ fn say(text: &str) {
 }
 
 fn main() -> ExitCode {
+    if std::env::args().any(|arg| arg == pods::KEEP) {
+        return if pods::keep().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let wishes = wishes();
     say(&machine::describe());
     say(&format!("best of {} rounds each; load, sink and simulation run beside the agent", wishes.rounds));
