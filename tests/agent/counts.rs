@@ -217,7 +217,7 @@ impl Journal for Counted {
         self.journal.head()
     }
     fn append(&mut self, at: &Head, batch: &[Draft], snapshot: Option<&[u8]>) -> Result<Head, AppendError> {
-        let mut seen = self.seen.lock().unwrap();
+        let mut seen = self.seen.lock().expect("nobody panicked with it");
         (seen.commits, seen.records) = (seen.commits + 1, seen.records + batch.len());
         if let Some(bytes) = snapshot {
             seen.snapshots += 1;

@@ -102,6 +102,7 @@ fn an_unknown_outcome_never_leads_to_an_act_made_twice() {
 }
 
 /// Whether people were given what could not be taken back.
+#[expect(clippy::wildcard_enum_match_arm, reason = "two reasons tell of it")]
 fn given_up(case: &Incident) -> bool {
     case.phase.is_end()
         && case.reasons.iter().any(|timed| match &timed.reason {
