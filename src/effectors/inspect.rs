@@ -24,10 +24,12 @@ fn miss<T>(findings: &mut Findings, inspect: &Inspect, need: &str, read: Result<
 }
 
 /// Facts that a subject of this kind does not have are missing for good. `traffic` is the board's; that a pod
-/// has no budget is an answer.
+/// has no budget, or no workload, is an answer.
 fn name_the_rest(inspect: &Inspect, findings: &mut Findings) {
-    let answered = |need: &str| {
-        need == "traffic" || (need == "budget" && findings.facts.pod.is_some()) || findings.facts.has(need)
+    let answered = |need: &str| match need {
+        "traffic" => true,
+        "budget" | "workload" if findings.facts.pod.is_some() => true,
+        _ => findings.facts.has(need),
     };
     let rest: Vec<String> = inspect.needs.iter().filter(|need| !answered(need)).cloned().collect();
     for need in rest {

@@ -30,13 +30,13 @@ pub(crate) async fn read(api: &Api<DynamicObject>, name: &str) -> anyhow::Result
     Ok(serde_json::to_value(api.get(name).await?)?)
 }
 
-async fn change(api: &Api<DynamicObject>, name: &str, patch: &Value) -> anyhow::Result<()> {
+pub(crate) async fn change(api: &Api<DynamicObject>, name: &str, patch: &Value) -> anyhow::Result<()> {
     let params = PatchParams { field_manager: Some("on-call".to_owned()), ..PatchParams::default() };
     api.patch(name, &params, &Patch::Merge(patch)).await?;
     Ok(())
 }
 
-async fn status(api: &Api<DynamicObject>, name: &str, patch: &Value) -> anyhow::Result<()> {
+pub(crate) async fn status(api: &Api<DynamicObject>, name: &str, patch: &Value) -> anyhow::Result<()> {
     api.patch_status(name, &PatchParams::default(), &Patch::Merge(json!({ "status": patch }))).await?;
     Ok(())
 }
@@ -54,7 +54,7 @@ fn evict(pod: &Value) -> Action {
 }
 
 /// A budget of the test's pods that allows so many disruptions, as its controller would have written it.
-async fn budget(scene: &Scene, name: &str, allowed: u32) -> anyhow::Result<()> {
+pub(crate) async fn budget(scene: &Scene, name: &str, allowed: u32) -> anyhow::Result<()> {
     let spec = json!({ "minAvailable": 2, "selector": { "matchLabels": { "version": "v1" } } });
     let budget = json!({
         "apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
@@ -289,7 +289,7 @@ pub(crate) async fn shedding(scene: Scene) -> anyhow::Result<()> {
     let rehearsal = hands.rehearse(&action).await;
     let Rehearsal::Accepted { diff } = &rehearsal else { anyhow::bail!("{rehearsal:?}") };
     let line = format!("kubectl -n {} patch destinationrule cart --type merge -p '", scene.namespace);
-    for word in ["trafficPolicy.portLevelSettings[80]", "subsets[v1].trafficPolicy", "+", line.as_str()] {
+    for word in ["port 80 of the rule", "subset v1", "+", line.as_str()] {
         ensure!(diff.contains(word), "the diff shows {word}: {diff}");
     }
     same("after the dry run", &read(&api, RULE).await?, &before)?;

@@ -15,7 +15,7 @@ use crate::wait::until;
 /// The program under test.
 const MESHMEND: &str = env!("CARGO_BIN_EXE_meshmend");
 /// The shipped playbook that writes.
-const ROLL_BACK: &str = include_str!("../../playbooks/roll-back-virtual-service.rhai");
+pub(crate) const ROLL_BACK: &str = include_str!("../../playbooks/roll-back-virtual-service.rhai");
 /// The shipped playbook that tells people.
 const NOTIFY_ONLY: &str = include_str!("../../playbooks/notify-only.rhai");
 /// Tokens of the agent's own API, by role.
@@ -27,8 +27,9 @@ const TOKENS: [(&str, &str); 3] = [
 /// How long anything quick may take on a machine that is busy with all tests at once.
 pub(crate) const SOON: Duration = Duration::from_secs(40);
 
-/// Watches of an agent that watches all namespaces: routes, rules, and the twelve kinds beside them.
-pub(crate) const WATCHES: usize = 14;
+/// Watches of an agent that watches all namespaces: routes of two kinds, rules, and the twelve kinds beside
+/// them.
+pub(crate) const WATCHES: usize = 15;
 
 /// What differs from test to test.
 pub(crate) struct Settings {
@@ -42,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) pace: Pace,
     /// Base URL of Prometheus.
     pub(crate) prometheus: Option<String>,
+    /// Further sources, as lines of the configuration.
+    pub(crate) sources: &'static str,
 }
 
 /// How long the playbook waits for proof that it helped.
@@ -51,6 +54,8 @@ pub(crate) enum Pace {
     Shipped,
     /// A second to soak, three to hold, twelve in all.
     Quick,
+    /// Only the playbooks that the test puts there.
+    Own,
 }
 
 /// Files and ports of one agent; it can be started on them more than once.
@@ -91,6 +96,11 @@ impl Home {
             namespace: scene.namespace.clone(),
             http: reqwest::Client::builder().no_proxy().timeout(SOON).build()?,
         })
+    }
+
+    /// Writes a file of rules: `playbooks/NAME.rhai`, `policies/NAME.yaml`.
+    pub(crate) fn put(&self, path: &str, text: &str) -> anyhow::Result<()> {
+        std::fs::write(self.folder.join(path), text).with_context(|| format!("{path} was not written"))
     }
 
     /// The journal.
@@ -215,6 +225,13 @@ impl Agent<'_> {
         Ok(answer["incidents"][0].as_str().with_context(|| format!("no incident: {answer}"))?.to_owned())
     }
 
+    /// Sends a signal; the answer is the incident it led to.
+    pub(crate) async fn signal(&self, signal: &Value) -> anyhow::Result<String> {
+        let (status, answer) = self.call("intake", "/v1/signals", Some(signal)).await?;
+        anyhow::ensure!(status == 200, "the signal was answered {status}: {answer}");
+        Ok(answer["incidents"][0].as_str().with_context(|| format!("no incident: {answer}"))?.to_owned())
+    }
+
     /// Posts an alert as Alertmanager does.
     pub(crate) async fn post_alert(&self, alert: &Value) -> anyhow::Result<(u16, Value)> {
         self.call("intake", "/v1/alerts/alertmanager", Some(alert)).await
@@ -259,7 +276,10 @@ impl Agent<'_> {
         anyhow::ensure!(status == 200, "the history was answered {status}: {all}");
         let routes = all["routes"].as_array().context("the history lists routes")?;
         let ours = |route: &&Value| {
-            route["subject"]["namespace"] == self.home.namespace.as_str() && route["subject"]["name"] == name
+            let of = &route["subject"];
+            of["kind"] == "VirtualService"
+                && of["namespace"] == self.home.namespace.as_str()
+                && of["name"] == name
         };
         Ok(routes.iter().find(ours).cloned().unwrap_or_default())
     }
@@ -315,24 +335,27 @@ fn configuration(settings: &Settings, api: u16, probes: u16) -> String {
     }
     // All of them, or nobody could see which route of a host is in force.
     text.push_str("sources:\n  kubernetes: { namespaces: [\"*\"] }\n  alertmanager: {}\n");
+    text.push_str(settings.sources);
     if let Some(url) = &settings.prometheus {
         text.push_str(&format!("  prometheus: {{ url: \"{url}\", interval: 1s }}\n"));
     }
     if settings.mode.is_some() {
         text.push_str("policies: policies\n");
     }
-    if settings.pace == Pace::Quick {
+    if settings.pace != Pace::Shipped {
         text.push_str("playbooks: playbooks\n");
     }
     text
 }
 
+/// Some tests let all of their few routes fall ill at once: that is to be no storm.
 fn policy(namespace: &str, mode: &str) -> String {
     format!(
         "apiVersion: meshmend.dev/v1alpha1\nkind: Policy\nmetadata: {{ name: test }}\nspec:\n  \
          scope: {{ namespaces: [\"{namespace}\"], playbooks: [\"roll-back-*\"], actions: [\"rollback_route\"] }}\n  \
          mode: {mode}\n  limits: [ {{ per: target, acts: 3, window: 1h }} ]\n  cooldown: 1s\n  \
-         attempts: {{ max: 3, refill: 1h }}\n"
+         attempts: {{ max: 3, refill: 1h }}\n  \
+         blastRadius: {{ storm: {{ namespace: {{ share: 30%, least: 20 }}, mesh: {{ share: 10%, least: 20 }} }} }}\n"
     )
 }
 

@@ -4,24 +4,26 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
 use serde_json::{Value, json};
 
-use crate::agent::{Home, Pace, SOON};
-use crate::control_plane::ACCOUNT;
+use crate::agent::{Home, Pace, ROLL_BACK, SOON};
+use crate::least::{self, Duty};
 use crate::scene::{ROUTE, Scene, bad_spec, good_spec};
 use crate::wait::{same, until};
 
 /// Soak, hold and a probe every ten seconds of the shipped playbook, and as much again.
 const HEALED: Duration = Duration::from_secs(100);
+const ACCOUNT: &str = "agent-of-heal";
 
 /// From the first traffic to the resolved incident, with the shipped playbook and the shipped rights.
 ///
 /// Mutations that break it: restoring by a patch without nulls (the key `gateways` stays); writing without a
 /// field manager; patching metadata that is not ours; a right missing in, or too much in, what `meshmend rbac` prints.
 pub(crate) async fn alert(scene: Scene) -> anyhow::Result<()> {
-    let settings = scene.settings("enforce", Pace::Shipped);
-    let home = Home::make(&scene, "agent", &settings).await?;
+    let (server, actions) = (scene.plane.url.clone(), "[\"rollback_route\"]");
+    let playbooks = [("roll-back-virtual-service", ROLL_BACK.to_owned())];
+    let duty = Duty { account: ACCOUNT, server, sources: "", playbooks: &playbooks, actions };
+    let home = least::home(&scene, &duty).await?;
     scene.create_route(ROUTE, &good_spec()).await?;
     scene.traffic(500, 0);
     let agent = home.start_ready().await?;
@@ -51,7 +53,7 @@ pub(crate) async fn alert(scene: Scene) -> anyhow::Result<()> {
     same("the steps", &results(&incident), &vec!["done".to_owned()])?;
     let history = agent.history(ROUTE).await?;
     same("the bad revision", &history["revisions"][1]["standing"]["standing"], &json!("bad"))?;
-    same("the writes", &scene.written()?, &vec![200])?;
+    same("the writes", &scene.written_by(&least::user(ACCOUNT))?, &vec![200])?;
     rights_granted_are_rights_used(&scene).await?;
     scene.prometheus.nothing_strange()?;
     ensure!(agent.terminate().await?.success(), "SIGTERM ends it with 0");
@@ -74,41 +76,31 @@ fn our_fields_are_of_the_spec_only(route: &Value) -> anyhow::Result<()> {
 
 type Rights = BTreeSet<(String, String)>;
 
-/// Rights that are granted for watches and acts which this run does not come to use. Whatever else is granted
-/// and not used is too much.
-const ELSEWHERE: [&str; 13] = [
-    "services",
-    "endpointslices",
-    "pods",
-    "deployments",
-    "replicasets",
-    "statefulsets",
-    "daemonsets",
-    "poddisruptionbudgets",
-    "nodes",
-    "httproutes",
-    "certificates",
-    "issuers",
-    "clusterissuers",
-];
+/// Rights to read that this run does not come to use: the CRD of HTTPRoutes is not installed here.
+const ELSEWHERE: [&str; 1] = ["httproutes"];
 
-/// What `meshmend rbac` grants is what the agent asked for, no less (it would have been refused) and no more
-/// than what the tables name for parts that do not run here: compared over all agents of this account in this
-/// run. Nothing but reading may be granted for those.
+/// What `meshmend rbac` grants is what the agent asked for, no less (it would have been refused) and no more.
+/// Nothing but reading may be granted beyond that, and only of [`ELSEWHERE`].
 async fn rights_granted_are_rights_used(scene: &Scene) -> anyhow::Result<()> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let user = least::user(ACCOUNT);
     let mut used = Rights::new();
-    for request in scene.plane.requests()?.iter().filter(|request| request["user"]["username"] == ACCOUNT) {
+    for request in
+        scene.plane.requests()?.iter().filter(|request| request["user"]["username"] == user.as_str())
+    {
         let decision = &request["annotations"]["authorization.k8s.io/decision"];
         ensure!(decision == "allow", "a right is missing: {request}");
-        used.insert((text(&request["verb"]), text(&request["objectRef"]["resource"])));
+        let resource = &request["objectRef"]["resource"];
+        // What is open to everybody, as the list of all kinds is, has no resource.
+        if resource.is_string() {
+            used.insert((text(&request["verb"]), text(resource)));
+        }
     }
-    used.retain(|(verb, resource)| verb != "get" || resource == "virtualservices");
-    let kind = GroupVersionKind::gvk("rbac.authorization.k8s.io", "v1", "ClusterRole");
-    let roles: Api<DynamicObject> = Api::all_with(scene.client.clone(), &ApiResource::from_gvk(&kind));
     let mut granted = Rights::new();
-    for name in ["meshmend-observe", "meshmend-act"] {
-        let role = serde_json::to_value(roles.get(name).await?)?;
+    for role in [
+        least::role(scene, "meshmend-observe", None, ACCOUNT).await?,
+        least::role(scene, "meshmend-act", Some(&scene.namespace), ACCOUNT).await?,
+    ] {
         for rule in role["rules"].as_array().context("a role has rules")? {
             for resource in rule["resources"].as_array().into_iter().flatten() {
                 let verbs = rule["verbs"].as_array().into_iter().flatten();

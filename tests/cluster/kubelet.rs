@@ -17,10 +17,12 @@ use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, 
 use crate::control_plane::ControlPlane;
 
 /// What becomes of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// This status.
     Status(u16),
+    /// 200 with this body.
+    Body(Arc<str>),
     /// The connection is closed without an answer, as by a process that ends at once.
     Closed,
     /// Nothing, for ever.
@@ -104,6 +106,12 @@ async fn forward(
     match agent(port, &line) {
         Answer::Status(status) => {
             let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            socket.send(Message::binary([&[0], answer.as_bytes()].concat())).await?;
+        }
+        Answer::Body(body) => {
+            let length = body.len();
+            let answer =
+                format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
             socket.send(Message::binary([&[0], answer.as_bytes()].concat())).await?;
         }
         Answer::Closed => {}

@@ -11,10 +11,13 @@ mod control_plane;
 mod crash;
 mod deed;
 mod heal;
+mod hung;
 mod inventory;
 mod kubelet;
+mod least;
 mod life;
 mod observe;
+mod overload;
 mod process;
 mod prometheus;
 mod proxy;
@@ -73,6 +76,12 @@ const STORIES: &[(&str, &str, Story)] = &[
     ("a_sidecar_drains_and_quits_by_port_forward", "sidecar", |s| Box::pin(sidecar::quits(s))),
     ("a_hung_agent_is_found_out_before_anything_is_drained", "hung", |s| Box::pin(sidecar::hangs(s))),
     ("cert_managers_own_controllers_renew_a_certificate", "renew", |s| Box::pin(renewal::story(s))),
+    ("an_overload_is_shed_and_the_shed_expires", "overload", |s| Box::pin(overload::expires(s))),
+    ("killed_in_a_shed_that_arrives_it_takes_it_back", "shed-arrives", |s| {
+        Box::pin(overload::killed_arrives(s))
+    }),
+    ("killed_in_a_shed_that_is_lost_it_sheds_once", "shed-lost", |s| Box::pin(overload::killed_lost(s))),
+    ("a_hung_proxy_is_restarted_where_a_budget_has_room", "proxies", |s| Box::pin(hung::story(s))),
 ];
 
 static PLANE: OnceLock<Result<ControlPlane, String>> = OnceLock::new();

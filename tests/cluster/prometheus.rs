@@ -34,12 +34,51 @@ pub(crate) enum Manner {
     IsLate,
 }
 
-/// What is said about one host: how, and its requests within the window, all and the bad ones.
+/// What is said about one host: how, and its requests within the window.
 #[derive(Clone, Copy)]
 struct Host {
     manner: Manner,
     all: u32,
     bad: u32,
+    load: Load,
+}
+
+/// What is said about the load of a host, beside its requests.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Load {
+    /// Requests that pools turned away.
+    pub(crate) turned_away: u32,
+    /// Milliseconds that all requests took together.
+    pub(crate) busy_ms: u32,
+    /// Clients.
+    pub(crate) clients: u32,
+}
+
+/// What a query asks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Figure {
+    All,
+    Bad,
+    TurnedAway,
+    Admitted,
+    BusyMs,
+    Clients,
+    /// A figure that this double has none of.
+    Absent,
+}
+
+impl Host {
+    fn figure(&self, figure: Figure) -> u32 {
+        match figure {
+            Figure::All => self.all,
+            Figure::Bad => self.bad,
+            Figure::TurnedAway => self.load.turned_away,
+            Figure::Admitted => self.all - self.load.turned_away,
+            Figure::BusyMs => self.load.busy_ms,
+            Figure::Clients => self.load.clients,
+            Figure::Absent => 0,
+        }
+    }
 }
 
 struct Said {
@@ -74,8 +113,17 @@ impl Prometheus {
     /// From now on so many requests reach the host within any window, and so many of them are bad.
     pub(crate) fn traffic(&self, host: &str, all: u32, bad: u32) {
         let mut said = self.lock();
-        let manner = said.hosts.get(host).map_or(Manner::Answers, |host| host.manner);
-        said.hosts.insert(host.to_owned(), Host { manner, all, bad });
+        let known = said.hosts.get(host);
+        let manner = known.map_or(Manner::Answers, |host| host.manner);
+        let load = known.map_or_else(Load::default, |host| host.load);
+        said.hosts.insert(host.to_owned(), Host { manner, all, bad, load });
+    }
+
+    /// From now on this is said about the load of a host that has traffic.
+    pub(crate) fn load(&self, host: &str, load: Load) {
+        if let Some(host) = self.lock().hosts.get_mut(host) {
+            host.load = load;
+        }
     }
 
     /// From now on it answers like this when it is asked about the host.
@@ -99,7 +147,7 @@ fn lock(said: &Mutex<Said>) -> MutexGuard<'_, Said> {
 
 async fn query(State(said): State<Arc<Mutex<Said>>>, body: String) -> Response {
     let promql = decode(body.strip_prefix("query=").unwrap_or_default());
-    let Some((hosts, bad)) = understand(&promql) else {
+    let Some((hosts, figure)) = understand(&promql) else {
         lock(&said).strange.push(promql);
         let error = json!({ "errorType": "bad_data", "error": "strange" });
         return answer(StatusCode::BAD_REQUEST, "error", error);
@@ -109,7 +157,7 @@ async fn query(State(said): State<Arc<Mutex<Said>>>, body: String) -> Response {
     // One host that is not answered properly spoils the answer about all that were asked for.
     let manner = asked.values().map(|host| host.manner).find(|manner| *manner != Manner::Answers);
     let manner = manner.unwrap_or(Manner::Answers);
-    let data = vector(&asked, manner, bad);
+    let data = vector(&asked, manner, figure);
     match manner {
         Manner::Hangs => std::future::pending().await,
         Manner::Fails => (StatusCode::INTERNAL_SERVER_ERROR, "<html>no</html>").into_response(),
@@ -131,14 +179,14 @@ async fn query(State(said): State<Arc<Mutex<Said>>>, body: String) -> Response {
 
 /// The series of an answer. `increase` makes none of nothing: a host without a bad request is absent from
 /// the bad ones.
-fn vector(asked: &BTreeMap<String, Host>, manner: Manner, bad: bool) -> Value {
+fn vector(asked: &BTreeMap<String, Host>, manner: Manner, figure: Figure) -> Value {
     let now = Clock::wall().as_duration().as_secs_f64();
     let at = if manner == Manner::IsLate { now - 3_600.0 } else { now };
     let series = asked.iter().filter_map(|(name, host)| {
-        let count = if bad { host.bad } else { host.all };
+        let count = host.figure(figure);
         let value = if manner == Manner::SaysNan { "NaN".to_owned() } else { count.to_string() };
         let labels = json!({ "destination_service": name });
-        let there = !(bad && host.bad == 0) && manner != Manner::KnowsNothing;
+        let there = (figure == Figure::All || count > 0) && manner != Manner::KnowsNothing;
         there.then(|| json!({ "metric": labels, "value": [at, value] }))
     });
     json!({ "data": { "resultType": "vector", "result": series.collect::<Vec<Value>>() } })
@@ -149,18 +197,32 @@ fn answer(status: StatusCode, word: &str, mut body: Value) -> Response {
     (status, Json(body)).into_response()
 }
 
-/// The hosts a query of the catalogue asks for, and whether it asks for their bad requests.
-fn understand(promql: &str) -> Option<(Vec<String>, bool)> {
-    let rest = promql.strip_prefix("sum by (destination_service) (increase(istio_requests_total{")?;
-    let rest = rest.strip_prefix("reporter=\"source\",destination_service=~\"")?;
-    let (hosts, rest) = rest.split_once('"')?;
-    let bad = match rest.split_once("}[")? {
-        ("", _) => false,
-        (",response_code=~\"5..\"", _) => true,
-        _ => return None,
-    };
-    Some((hosts.split('|').map(|host| host.replace("\\\\.", ".")).collect(), bad))
+/// The hosts a query of the catalogue asks for, and the figure.
+fn understand(promql: &str) -> Option<(Vec<String>, Figure)> {
+    const WAYS: [(&str, &str, Figure); 8] = [
+        (TOTAL, "", Figure::All),
+        (TOTAL, ",response_code=~\"5..\"", Figure::Bad),
+        (TOTAL, ",response_flags=~\"UO|UT|UF|URX\"", Figure::TurnedAway),
+        (TOTAL, ",response_flags!=\"UO\"", Figure::Admitted),
+        (TOTAL, ",response_flags!=\"UO\",response_code=~\"5..\"", Figure::Bad),
+        (BUSY, "", Figure::BusyMs),
+        (CLIENTS, "", Figure::Clients),
+        (SLOWEST, "", Figure::Absent),
+    ];
+    WAYS.iter().find_map(|(begin, more, figure)| {
+        let rest = promql.strip_prefix(begin)?.strip_prefix("reporter=\"source\",destination_service=~\"")?;
+        let (hosts, rest) = rest.split_once('"')?;
+        let (with, _) = rest.split_once("}[")?;
+        let hosts = hosts.split('|').map(|host| host.replace("\\\\.", ".")).collect();
+        (with == *more).then_some((hosts, *figure))
+    })
 }
+
+const TOTAL: &str = "sum by (destination_service) (increase(istio_requests_total{";
+const BUSY: &str = "sum by (destination_service) (increase(istio_request_duration_milliseconds_sum{";
+const CLIENTS: &str =
+    "count by (destination_service) (sum by (destination_service, pod) (increase(istio_requests_total{";
+const SLOWEST: &str = "histogram_quantile(0.99, sum by (destination_service, le) (increase(istio_request_duration_milliseconds_bucket{";
 
 /// Undoes the percent coding of a form field.
 fn decode(field: &str) -> String {

@@ -151,6 +151,7 @@ impl Scene {
             mode: Some(mode),
             pace,
             prometheus: Some(self.prometheus.url.clone()),
+            sources: "",
         }
     }
 
@@ -171,10 +172,15 @@ impl Scene {
     /// Real writes (not dry runs) of the agent's account in this namespace, with their answers, as the API
     /// server wrote them down.
     pub(crate) fn written(&self) -> anyhow::Result<Vec<u64>> {
+        self.written_by(ACCOUNT)
+    }
+
+    /// The same of another account.
+    pub(crate) fn written_by(&self, user: &str) -> anyhow::Result<Vec<u64>> {
         const READS: [&str; 3] = ["get", "list", "watch"];
         let ours = self.plane.requests()?.into_iter().filter(|request| {
             let verb = request["verb"].as_str().unwrap_or_default();
-            request["user"]["username"] == ACCOUNT
+            request["user"]["username"] == user
                 && request["objectRef"]["namespace"] == self.namespace.as_str()
                 && !READS.contains(&verb)
                 && !request["requestURI"].as_str().unwrap_or_default().contains("dryRun=All")

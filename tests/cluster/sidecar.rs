@@ -69,7 +69,7 @@ fn restart(pod: &Value, container: &str) -> Action {
 
 fn agent(quit: Answer) -> Agent {
     Arc::new(move |port, line| match (port, line) {
-        (15_020, "POST /quitquitquit") => quit,
+        (15_020, "POST /quitquitquit") => quit.clone(),
         (15_020, "POST /drain") => Answer::Status(200),
         (15_020, _) => Answer::Status(405),
         _ => Answer::Silence,
