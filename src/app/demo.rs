@@ -137,11 +137,7 @@ pub fn run(options: Options) -> anyhow::Result<Summary> {
 
 async fn heal(options: &Options, path: &Path) -> anyhow::Result<Summary> {
     let clock = Clock::starting_at(START.parse()?);
-    let mut files = RuleFiles::embedded();
-    for name in ["enforce", "gateway-certificates"] {
-        let text = RuleFiles::example(name).unwrap_or_default().to_owned();
-        files.policies.insert(format!("{name}.yaml"), text);
-    }
+    let files = files();
     let rules = Arc::new(Rules::load(&files, None).map_err(super::files::Mistakes)?.rules);
 
     let sim = Sim::new(options.seed, clock);
@@ -158,16 +154,7 @@ async fn heal(options: &Options, path: &Path) -> anyhow::Result<Summary> {
     let (results, results_in) = mpsc::unbounded_channel();
     let (sources, sources_in) = mpsc::channel(1_024);
     let (launches, launches_in) = mpsc::unbounded_channel();
-    let effectors = Effectors::new(Arc::clone(&cluster), clock, Brake::default().writes);
-    let outbox = Arc::new(Outbox {
-        effectors: effectors
-            .reaching(Arc::new(InProcess(Arc::clone(&sim))))
-            .with_eyes(Arc::clone(&boards) as Arc<dyn ProxyEyes>),
-        boards: Arc::clone(&boards),
-        notifier: Notifier::default(),
-        results: results.clone(),
-        running: tokio_util::task::TaskTracker::new(),
-    });
+    let outbox = outbox((&sim, &cluster, &boards), clock, results.clone());
     feed::first_records(&results, &files, None, id);
     let queues = Queues { results: results_in, sources: sources_in, launches };
     let turning = tokio::spawn(async move {
@@ -203,6 +190,34 @@ async fn heal(options: &Options, path: &Path) -> anyhow::Result<Summary> {
     let summary = heard.summarize(options.seed, &played, report.records);
     stage.screen.finish(&heard.lines, &summary);
     Ok(summary)
+}
+
+/// What is shipped, with the example policies that let it act.
+fn files() -> RuleFiles {
+    let mut files = RuleFiles::embedded();
+    for name in ["enforce", "gateway-certificates"] {
+        let text = RuleFiles::example(name).unwrap_or_default().to_owned();
+        files.policies.insert(format!("{name}.yaml"), text);
+    }
+    files
+}
+
+/// Hands that reach the simulated pods in process.
+fn outbox(
+    (sim, cluster, boards): (&Arc<Sim>, &Arc<Cluster>, &Arc<Boards>),
+    clock: Clock,
+    results: mpsc::UnboundedSender<Input>,
+) -> Arc<Outbox> {
+    let effectors = Effectors::new(Arc::clone(cluster), clock, Brake::default().writes)
+        .reaching(Arc::new(InProcess(Arc::clone(sim))))
+        .with_eyes(Arc::clone(boards) as Arc<dyn ProxyEyes>);
+    Arc::new(Outbox {
+        effectors,
+        boards: Arc::clone(boards),
+        notifier: Notifier::default(),
+        results,
+        running: tokio_util::task::TaskTracker::new(),
+    })
 }
 
 /// Boards that ask the simulated mesh, in process.

@@ -14,18 +14,19 @@ const ENFORCE: &str = include_str!("../../policies/examples/enforce.yaml");
 /// A folder of policies with this text in it.
 fn policies(dir: &Path, text: &str) -> String {
     let folder = dir.join("policies");
-    fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join("observe.yaml"), include_str!("../../policies/observe.yaml")).unwrap();
-    fs::write(folder.join("mine.yaml"), text).unwrap();
-    folder.to_str().unwrap().to_owned()
+    fs::create_dir_all(&folder).expect("the folder is ours");
+    fs::write(folder.join("observe.yaml"), include_str!("../../policies/observe.yaml"))
+        .expect("the folder is ours");
+    fs::write(folder.join("mine.yaml"), text).expect("the folder is ours");
+    folder.to_str().expect("it is plain text").to_owned()
 }
 
 /// Objects that `rbac` prints as JSON.
 fn objects(dir: &Path, args: &[&str]) -> Vec<Value> {
     let (code, out, err) = ran(dir, &[&["rbac", "-o", "json"], args].concat());
     assert_eq!(code, 0, "{err}");
-    let list: Value = serde_json::from_str(&out).unwrap();
-    list["items"].as_array().unwrap().clone()
+    let list: Value = serde_json::from_str(&out).expect("it prints JSON");
+    list["items"].as_array().expect("it is a list").clone()
 }
 
 /// Verbs beside those that read, with resource and namespace.
@@ -33,8 +34,8 @@ fn writes(objects: &[Value]) -> BTreeSet<(String, String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut found = BTreeSet::new();
     for role in objects.iter().filter(|object| object["rules"].is_array()) {
-        for rule in role["rules"].as_array().unwrap() {
-            for verb in rule["verbs"].as_array().unwrap().iter().map(text) {
+        for rule in role["rules"].as_array().expect("it was asked") {
+            for verb in rule["verbs"].as_array().expect("a rule has verbs").iter().map(text) {
                 if !["get", "list", "watch"].contains(&verb.as_str()) {
                     let namespace = text(&role["metadata"]["namespace"]);
                     found.insert((verb, text(&rule["resources"][0]), namespace));
