@@ -20,7 +20,7 @@ use crate::model::record::Blob;
 /// Looks at the cluster under way at once, and notifications: a storm of alerts must not become one of
 /// requests, and a webhook that hangs must not keep anybody from looking. Writes and probes never wait.
 static LOOKS: Semaphore = Semaphore::const_new(32);
-static NEWS: Semaphore = Semaphore::const_new(16);
+static NEWS: Semaphore = Semaphore::const_new(64);
 
 /// How long an inspection waits for the watches: less than the engine waits for the inspection.
 const FRESH_WITHIN: Duration = Duration::from_secs(30);

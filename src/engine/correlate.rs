@@ -6,6 +6,7 @@ use super::apply::opened_case;
 use super::case::Case;
 use super::cause;
 use super::deadlines::{INSPECTING, SETTLE, believed};
+use super::plan;
 use super::select;
 use super::state::State;
 use crate::model::change::Change;
@@ -77,6 +78,8 @@ fn firing(state: &State, rules: &Rules, at: Timestamp, signal: &Signal) -> Vec<C
     let explained = cause::explains(state, rules, at, signal, &id);
     let mut changes = if case.incident.candidates.is_empty() {
         case.end(Phase::Escalated, Reason::NoPlaybook)
+    } else if select::asks_nothing(&case) {
+        plan::at_once(case)
     } else {
         select::inspect(&mut case);
         case.changes

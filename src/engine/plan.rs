@@ -42,6 +42,17 @@ pub(super) fn inspected(mut case: Case<'_>, inspection: u32, findings: &Findings
         case.push(Change::InspectionDelayed { incident, until, deadline });
         return case.changes;
     }
+    settled(case, chosen)
+}
+
+/// The plan of a case whose candidates ask for nothing, in the record that opens it: a look at the cluster
+/// could change none of their answers, and would cost a storm of alerts one more record each.
+pub(super) fn at_once(mut case: Case<'_>) -> Vec<Change> {
+    let chosen = choose(&mut case, &Findings::default());
+    settled(case, chosen)
+}
+
+fn settled(case: Case<'_>, chosen: Result<Plan, Reason>) -> Vec<Change> {
     match chosen {
         Ok(plan) => planned(case, plan),
         Err(reason) => case.end(Phase::Escalated, reason),

@@ -48,6 +48,13 @@ pub(super) fn again(mut case: Case<'_>) -> Vec<Change> {
     case.changes
 }
 
+/// Whether no candidate asks for a fact or an indicator. None of them can write then, because a write needs
+/// an indicator to verify with: people can be told at once, without a look at anything.
+pub(super) fn asks_nothing(case: &Case<'_>) -> bool {
+    let mut asked = case.incident.candidates.iter().filter_map(|name| case.rules.playbooks.get(name));
+    asked.all(|playbook| playbook.needs.is_empty() && playbook.recover.is_none())
+}
+
 /// Asks for one inspection that serves all candidates.
 pub(super) fn inspect(case: &mut Case<'_>) {
     let mut needs = BTreeSet::new();

@@ -335,10 +335,13 @@ fn a_late_answer_to_an_earlier_run_of_the_same_step_is_none_to_a_later_one() {
 // Mutations: ending a case that acts, which would leave its claim and its undo to nobody; ending none.
 #[test]
 fn a_pod_that_vanishes_ends_what_waits_for_it_and_not_what_acts() {
-    let mut desk = Desk::under(ENFORCE);
+    let looks = ("restart-sidecar.rhai", include_str!("../../playbooks/restart-sidecar.rhai"));
+    let mut desk = Desk::with(ENFORCE, &[looks]);
     let pod = Subject::pod("shop", "cart-1");
     let owner = Some(Subject::new("apps", "Deployment", "shop", "cart"));
-    desk.hear(EventKind::Signal { signal: Signal { owner, ..signal(pod.clone(), desk.at) } });
+    // A symptom whose playbook looks before it acts: what is only told does not wait.
+    let symptom = "data_plane.proxy_hung".parse().expect("it is a symptom");
+    desk.hear(EventKind::Signal { signal: Signal { owner, symptom, ..signal(pod.clone(), desk.at) } });
     assert!(desk.hear(EventKind::SubjectGone { subject: Subject::pod("shop", "cart-2") }).is_empty());
     desk.hear(EventKind::SubjectGone { subject: pod.clone() });
     assert_eq!(desk.ended(), (Phase::Gone, &Reason::SubjectGone));
@@ -349,4 +352,34 @@ fn a_pod_that_vanishes_ends_what_waits_for_it_and_not_what_acts() {
     assert_eq!(desk.case().phase, Phase::Executing);
     let subject = desk.case().subject.clone();
     assert!(desk.hear(EventKind::SubjectGone { subject }).is_empty());
+}
+
+/// Hears an alert that maps to nothing.
+fn unknown_alert(desk: &mut Desk) -> Vec<Change> {
+    let mut signal = signal(Subject::of_namespace("shop"), desk.at);
+    signal.symptom = "custom.alert".parse().expect("it is a symptom");
+    desk.hear(EventKind::Signal { signal })
+}
+
+// Mutations: an inspection for candidates that ask for nothing, which costs a storm of alerts one more record
+// each; none for candidates of which the best one asks for something.
+#[test]
+fn people_are_told_in_the_record_that_opens_a_case_where_nothing_is_to_be_looked_at() {
+    let mut desk = Desk::under(ENFORCE);
+    let changes = unknown_alert(&mut desk);
+    assert!(
+        matches!(
+            &changes[..],
+            [Change::Opened { .. }, Change::Planned { .. }, Change::StepStarted { step: 0, .. }]
+        ),
+        "{changes:?}"
+    );
+    assert!(matches!(&desk.asked[..], [Effect::Notify { step: Some(0), .. }]), "{:?}", desk.asked);
+
+    // The same playbook behind one that has to look: first the look.
+    let looks = "//! Looks.\nfn about() { #{ on: [symptom(\"custom.alert\")], priority: 1,\
+                 needs: [\"route\"] } }\nfn plan(facts) { refuse(\"no\") }\n";
+    let mut desk = Desk::with(ENFORCE, &[("looks.rhai", looks)]);
+    let changes = unknown_alert(&mut desk);
+    assert!(matches!(&changes[..], [Change::Opened { .. }, Change::InspectionStarted { .. }]), "{changes:?}");
 }

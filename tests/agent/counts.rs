@@ -294,8 +294,8 @@ fn a_record_is_written_with_few_allocations() {
     assert!(spent <= APPENDED, "{spent} allocations for 100 records, {APPENDED} are allowed");
 }
 
-/// Measured: 3,220, about a third of what it took with a tree in between.
-const APPENDED: u64 = 3_900;
+/// Measured: 3,820 for records that hold the plan as well, about a third of what it took with a tree in between.
+const APPENDED: u64 = 4_500;
 
 // Mutations: looking through all cases when one ends; copying the key for every change.
 #[test]
@@ -323,7 +323,7 @@ fn an_alert_that_is_told_costs_few_allocations_however_many_there_were() {
     assert_eq!(state.incidents.len(), 500, "ended cases leave memory");
 }
 
-/// Measured: 208 and 204.
+/// Measured: 205 and 202.
 const TOLD: u64 = 250;
 
 /// A pod with a sidecar as the API server recorded it, as one of many: ten to a ReplicaSet, a hundred nodes.
