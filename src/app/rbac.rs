@@ -20,6 +20,8 @@ pub struct Wishes {
     pub watched: Vec<String>,
     /// Whether istiod is asked for what it knows of its proxies.
     pub istiod: bool,
+    /// Whether proxies are asked through the API server.
+    pub proxies: bool,
     /// Namespaces to hold against the patterns of policies.
     pub named: BTreeSet<String>,
 }
@@ -105,6 +107,9 @@ fn reading(rules: &Rules, wishes: &Wishes) -> Vec<Role> {
             let needed = of.iter().filter(|right| playbook.may_need(right, of));
             read.extend(needed.map(|right| (right, format!("fact {}", need.fact))));
         }
+    }
+    if wishes.proxies {
+        read.extend(rights::PROXIES.iter().map(|right| (right, "source proxies".to_owned())));
     }
     let all = wishes.watched.iter().any(|namespace| namespace == "*");
     let mut everywhere = Role::new(OBSERVE, None, "To look. Watching alone needs nothing else.");

@@ -8,6 +8,7 @@ use super::rights::{Rbac, YamlOutput};
 use super::{FINE, Usage, people, work};
 use crate::app::files;
 use crate::app::rbac::{Wishes, grants, yaml};
+use crate::config::Via;
 
 /// Prints the least rights for the rules in force.
 pub(super) fn rbac(args: &Rbac) -> anyhow::Result<u8> {
@@ -20,7 +21,8 @@ pub(super) fn rbac(args: &Rbac) -> anyhow::Result<u8> {
     named.iter().try_for_each(|name| label(name, "--namespace"))?;
     let written = serde_json::to_value(config.written())?;
     let istiod = written.pointer("/sources/istiod").is_some_and(|source| !source.is_null());
-    let wishes = Wishes { account, watched: config.namespaces, istiod, named };
+    let proxies = config.proxies.is_some_and(|source| source.via == Via::PortForward);
+    let wishes = Wishes { account, watched: config.namespaces, istiod, proxies, named };
     let grants = grants(&loaded.rules, &wishes);
     match args.output {
         YamlOutput::Yaml => people::say(yaml(&grants).trim_end()),

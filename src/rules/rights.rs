@@ -213,6 +213,10 @@ pub const ISTIOD: &[Right] = &[right(
      debug pages show",
 )];
 
+/// What the source `proxies` needs to ask them through the API server.
+pub const PROXIES: &[Right] =
+    &[right("", "pods/portforward", GET_CREATE, "whether a proxy answers at its readiness port")];
+
 /// Where the control plane runs.
 pub const ISTIOD_NAMESPACE: &str = "istio-system";
 

@@ -190,3 +190,22 @@ fn every_shell_gets_its_completions() {
     assert_eq!(code, 0);
     assert!(["bash", "zsh", "fish", "powershell", "elvish"].iter().all(|shell| out.contains(shell)), "{out}");
 }
+
+// Mutation: granting the port-forward only where an act needs it leaves the checks of proxies to a 403.
+#[test]
+fn a_way_to_the_proxies_is_granted_where_one_is_configured() {
+    let dir = folder();
+    let head = "apiVersion: meshmend.dev/v1alpha1\nkind: Config\njournal: { sqlite: { path: j.db } }\n";
+    for (sources, granted) in [
+        ("{ kubernetes: {} }", false),
+        ("{ proxies: { interval: 10s, via: pod_ip } }", false),
+        ("{ proxies: { interval: 10s, via: port_forward } }", true),
+        ("{ istiod: { interval: 10s } }", true),
+    ] {
+        let file = dir.path().join("meshmend.yaml");
+        fs::write(file, format!("{head}sources: {sources}\n")).expect("it can be written");
+        let (code, out, err) = ran(dir.path(), &["rbac", "--config", "meshmend.yaml"]);
+        assert_eq!(code, 0, "{err}");
+        assert_eq!(out.contains("pods/portforward"), granted, "{sources}:\n{out}");
+    }
+}
