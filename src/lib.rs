@@ -32,7 +32,7 @@
 //! sources cannot fill. Time is data: the state says when it wants the next tick.
 //!
 //! An incident goes `open -> inspecting -> planned -> (awaiting_approval) -> executing -> soaking ->
-//! probing` and ends `resolved`, `escalated`, `suppressed`, `expired` or `gone`. What holds it back leaves
+//! probing -> (holding)` and ends `resolved`, `escalated`, `suppressed`, `expired` or `gone`. What holds it back leaves
 //! it in `planned`, with the reasons. Every phase has a deadline (`engine::deadlines`), so none gets stuck.
 //!
 //! # Layers
@@ -47,7 +47,7 @@
 //! | `clock` | the only reader of time | `model` |
 //! | `config` | the configuration file, as written and as meant | `model`, `yaml` |
 //! | `cluster` | kube client, slim views, watched stores | `model` |
-//! | `sources` | the world to readings: Prometheus | `model`, `cluster`, `clock` |
+//! | `sources` | the world to readings: Prometheus, proxies, istiod | `model`, `cluster`, `clock` |
 //! | `effectors` | wishes to the world: inspect, rehearse, execute, notify | as `sources`, and the one name `Permit` |
 //! | `journal` | append, read, chain, verify | `model`, `clock` |
 //! | `sim` | the simulated cluster | `model`, `clock` |
