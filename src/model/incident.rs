@@ -57,10 +57,11 @@ impl fmt::Display for IncidentId {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IncidentKey {
-    /// Deployment, Service, route, node or control plane component.
-    pub owner: Subject,
+    // First, because keys are compared in this order all the time, and it tells most of them apart at once.
     /// Component part of the symptom; for an alert that maps to nothing, its own identity.
     pub family: String,
+    /// Deployment, Service, route, node or control plane component.
+    pub owner: Subject,
     /// The subject's name, where it is one of several that the owner has: a pod of a Deployment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member: Option<String>,
