@@ -44,7 +44,7 @@ pub use look::resource;
 pub use names::Labels;
 pub use object::{DestinationRule, HttpRoute, VirtualService};
 pub use owner::managed_by;
-pub use patch::{merged, rollback_patch};
+pub use patch::rollback_patch;
 pub use pods::{ContainerState, Controller, LastEnd, Mesh, Pod, PodObject, Proxy};
 pub use precedence::{Client, Found, RouteInForce, route_for};
 pub use proxies::{ControlPlane, DEFAULT_REVISION, ProxyEyes, Sync};

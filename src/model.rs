@@ -15,6 +15,7 @@ pub mod history;
 pub mod incident;
 pub mod indicator;
 pub mod mark;
+pub mod merge;
 pub mod pause;
 pub mod plan;
 pub mod proxy;

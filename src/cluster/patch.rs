@@ -38,22 +38,6 @@ fn between(current: &Value, wanted: &Value) -> Value {
     Value::Object(patch)
 }
 
-/// What a merge patch makes of a document: RFC 7386, word for word.
-#[must_use]
-pub fn merged(target: &Value, patch: &Value) -> Value {
-    let Value::Object(patch) = patch else { return patch.clone() };
-    let mut out = target.as_object().cloned().unwrap_or_default();
-    for (key, value) in patch {
-        if value.is_null() {
-            out.remove(key);
-        } else {
-            let inner = merged(out.get(key).unwrap_or(&Value::Null), value);
-            out.insert(key.clone(), inner);
-        }
-    }
-    Value::Object(out)
-}
-
 /// Lists are replaced whole, so a null inside one would survive; one in a map would delete.
 fn has_null(value: &Value) -> bool {
     match value {
@@ -64,25 +48,10 @@ fn has_null(value: &Value) -> bool {
     }
 }
 
-/// RFC 7386, word for word.
-#[cfg(test)]
-pub(super) fn merge(target: &Value, patch: &Value) -> Value {
-    let Value::Object(patch) = patch else { return patch.clone() };
-    let mut out = target.as_object().cloned().unwrap_or_default();
-    for (key, value) in patch {
-        if value.is_null() {
-            out.remove(key);
-        } else {
-            let merged = merge(out.get(key).unwrap_or(&Value::Null), value);
-            out.insert(key.clone(), merged);
-        }
-    }
-    Value::Object(out)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::merge::merged;
     use proptest::prelude::*;
 
     fn json(depth: u32) -> BoxedStrategy<Value> {

@@ -85,7 +85,7 @@ fn undoing(target: &Subject, found: &Value, whose: Whose) -> Prepared {
         "metadata": { "annotations": { RESTORE: null }, "resourceVersion": version },
         "spec": undo,
     });
-    let after = crate::cluster::merged(&found["spec"], undo);
+    let after = crate::model::merge::merged(&found["spec"], undo);
     Prepared::send(Write {
         // The server's own answer has to be what was before, to the last byte of its canonical form.
         expect: Expect::Spec(was),

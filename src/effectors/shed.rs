@@ -251,11 +251,11 @@ mod tests {
             let Prepared::Send(write) = lowered(wish, kind(), &rule(&spec, &json!({}))) else {
                 panic!("it can be shed")
             };
-            let after = crate::cluster::merged(&spec, &write.body["spec"]);
+            let after = crate::model::merge::merged(&spec, &write.body["spec"]);
             let text = write.body["metadata"]["annotations"][RESTORE].as_str().unwrap().to_owned();
             let mark = Mark::read(&text).unwrap();
             assert_eq!((mark.was, mark.spec), (Some(from), Digest::of_json(&after)));
-            assert_eq!(crate::cluster::merged(&after, mark.undo.as_ref().unwrap()), spec);
+            assert_eq!(crate::model::merge::merged(&after, mark.undo.as_ref().unwrap()), spec);
             assert_eq!(write.body["metadata"]["resourceVersion"], "7");
             assert!(write.diff.contains("kubectl -n shop patch destinationrule cart --type merge -p '{"));
             assert!(

@@ -12,10 +12,11 @@ use serde_json::{Map, Value, json};
 
 use super::kinds::Kind;
 use super::refused::Refused;
+use crate::model::merge::merged;
 
 pub(super) use fields::{Force, apply};
 pub(super) use json_patch::json_patch;
-pub(super) use merge::{merge, strategic};
+pub(super) use merge::strategic;
 
 /// Where an object lies: plural, namespace, name.
 pub(super) type Key = (String, String, String);
@@ -240,14 +241,14 @@ impl Store {
 
     /// A merge patch of the simulation on the main part.
     pub(super) fn edit(&mut self, key: &Key, patch: &Value, manager: &str, at: Timestamp) {
-        let done = self.change(key, &Write::by(manager, at, Part::Main), |old| Ok(merge(old, patch)));
+        let done = self.change(key, &Write::by(manager, at, Part::Main), |old| Ok(merged(old, patch)));
         debug_assert!(done.is_ok(), "the simulation edits only what is there: {done:?}");
     }
 
     /// A merge patch of the simulation on the status.
     pub(super) fn report(&mut self, key: &Key, status: &Value, manager: &str, at: Timestamp) {
         let patch = json!({ "status": status });
-        let done = self.change(key, &Write::by(manager, at, Part::Status), |old| Ok(merge(old, &patch)));
+        let done = self.change(key, &Write::by(manager, at, Part::Status), |old| Ok(merged(old, &patch)));
         debug_assert!(done.is_ok(), "the simulation reports only on what is there: {done:?}");
     }
 

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::cluster::limits::tightest;
-use crate::cluster::patch::merge;
+use crate::model::merge::merged;
 
 fn pool() -> impl Strategy<Value = Option<Value>> {
     let number = || prop::option::of(0..20_u32);
@@ -89,7 +89,7 @@ proptest! {
     fn the_way_back_leads_exactly_back(spec in spec(), limits in limits()) {
         if let Ok(shed) = tighten(&spec, &limits) {
             prop_assert_ne!(&shed.spec, &spec);
-            let back = merge(&shed.spec, &shed.undo);
+            let back = merged(&shed.spec, &shed.undo);
             prop_assert_eq!(serde_json::to_string(&back).unwrap(), serde_json::to_string(&spec).unwrap());
         }
     }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::Answer;
 use super::request::Call;
 use super::write::parting;
+use crate::model::merge::merged;
 use crate::sim::Sim;
 use crate::sim::control::{event, number, room, text};
 use crate::sim::kinds::key;
@@ -37,7 +38,7 @@ pub(super) fn scale(sim: &Sim, call: &Call) -> Answer {
         let scale = match call.media.as_str() {
             _ if call.put => wished,
             "application/json-patch+json" => store::json_patch(&scale_of(object), &wished)?,
-            _ => store::merge(&scale_of(object), &wished),
+            _ => merged(&scale_of(object), &wished),
         };
         let replicas = number(&scale, "/spec/replicas").unwrap_or(0);
         if replicas < 0 {
@@ -50,7 +51,7 @@ pub(super) fn scale(sim: &Sim, call: &Call) -> Answer {
             patch["metadata"] = json!({ "resourceVersion": version });
         }
         let write = Write { manager: &call.manager, at, dry: call.dry(), part: Part::Main, applied: None };
-        let done = store.change(&key, &write, |old| Ok(store::merge(old, &patch)))?;
+        let done = store.change(&key, &write, |old| Ok(merged(old, &patch)))?;
         Ok((StatusCode::OK, scale_of(&done)))
     })
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::Answer;
 use super::request::Call;
+use crate::model::merge::merged;
 use crate::sim::Sim;
 use crate::sim::control::text;
 use crate::sim::kinds::key;
@@ -123,7 +124,7 @@ pub(super) fn change(sim: &Sim, call: &Call) -> Answer {
             _ if call.put => Ok(body),
             "application/json-patch+json" => store::json_patch(old, &body),
             "application/strategic-merge-patch+json" => Ok(store::strategic(old, &body)),
-            _ => Ok(store::merge(old, &body)),
+            _ => Ok(merged(old, &body)),
         });
         done.map(|object| (StatusCode::OK, written(&object)))
     })

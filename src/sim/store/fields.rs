@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::{Part, Write, meta, second};
+use crate::model::merge::merged;
 use crate::sim::refused::Refused;
 
 /// The way to a field.
@@ -186,7 +187,7 @@ pub(in crate::sim) fn apply(
             return Err(conflict(&conflicts));
         }
     }
-    let mut out = super::merge(old, applied);
+    let mut out = merged(old, applied);
     let mine = known.iter().find(|entry| is(entry, write));
     for path in mine.into_iter().flat_map(|entry| &entry.fields) {
         let theirs = known.iter().any(|entry| !is(entry, write) && entry.fields.contains(path));

@@ -1,21 +1,6 @@
-//! Merge patches: plain (RFC 7386) and strategic.
+//! Strategic merge patches; plain ones are `model::merge`.
 
 use serde_json::{Map, Value, json};
-
-/// RFC 7386.
-pub(in crate::sim) fn merge(target: &Value, patch: &Value) -> Value {
-    let Value::Object(patch) = patch else { return patch.clone() };
-    let mut out = target.as_object().cloned().unwrap_or_default();
-    for (key, value) in patch {
-        if value.is_null() {
-            out.remove(key);
-        } else {
-            let merged = merge(out.get(key).unwrap_or(&Value::Null), value);
-            out.insert(key.clone(), merged);
-        }
-    }
-    Value::Object(out)
-}
 
 /// The field by which the entries of a list are told apart; other lists are replaced whole.
 fn key_of(list: &str) -> Option<&'static str> {
