@@ -7,6 +7,8 @@ mod operators;
 mod probes;
 mod routes;
 
+use std::sync::Arc;
+
 use futures::future::BoxFuture;
 use serde_json::Value;
 
@@ -53,7 +55,7 @@ pub trait Agent: Send + Sync + 'static {
         source: String,
     ) -> BoxFuture<'_, Result<Vec<String>, Refusal>>;
     /// Takes a vote on a plan; answers with the incident after it.
-    fn vote(&self, ballot: Ballot) -> BoxFuture<'_, Result<Incident, Refusal>>;
+    fn vote(&self, ballot: Ballot) -> BoxFuture<'_, Result<Arc<Incident>, Refusal>>;
     /// Marks a revision good on a person's word; answers with its hash.
     fn bless(
         &self,
@@ -74,13 +76,13 @@ pub trait Agent: Send + Sync + 'static {
         plan: Option<Digest>,
         by: String,
         comment: String,
-    ) -> BoxFuture<'_, Result<Incident, Refusal>>;
+    ) -> BoxFuture<'_, Result<Arc<Incident>, Refusal>>;
     /// Stops all open incidents within a reach; answers with their ids.
     fn abort_all(&self, halt: Halt) -> BoxFuture<'_, Result<Vec<String>, Refusal>>;
     /// Incidents in memory, oldest first.
-    fn incidents(&self) -> BoxFuture<'_, Result<Vec<Incident>, Refusal>>;
+    fn incidents(&self) -> BoxFuture<'_, Result<Vec<Arc<Incident>>, Refusal>>;
     /// One incident.
-    fn incident(&self, id: String) -> BoxFuture<'_, Result<Option<Incident>, Refusal>>;
+    fn incident(&self, id: String) -> BoxFuture<'_, Result<Option<Arc<Incident>>, Refusal>>;
     /// Routes with their revisions.
     fn history(&self) -> BoxFuture<'_, Result<Value, Refusal>>;
     /// The parts it depends on (`journal`, `kubernetes`, `prometheus`), and whether each can be used now.

@@ -8,7 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-type Labels = Vec<(String, String)>;
+type Labels = [(&'static str, &'static str); 1];
 
 /// The metrics of the process.
 #[derive(Clone)]
@@ -63,7 +63,7 @@ impl Metrics {
 
     /// A label set of one pair.
     #[must_use]
-    pub fn label(key: &str, value: &str) -> Labels {
-        vec![(key.to_owned(), value.to_owned())]
+    pub fn label(key: &'static str, value: &'static str) -> Labels {
+        [(key, value)]
     }
 }

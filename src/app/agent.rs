@@ -85,8 +85,8 @@ impl Running {
         taken.map_err(|why| Refusal::new(503, "not_durable", why))
     }
 
-    async fn decide_vote(&self, ballot: Ballot) -> Result<Incident, Refusal> {
-        let id = IncidentId(ballot.incident.clone());
+    async fn decide_vote(&self, ballot: Ballot) -> Result<Arc<Incident>, Refusal> {
+        let id = IncidentId(ballot.incident.as_str().into());
         let (key, plan) = (id.clone(), ballot.plan);
         let before = self.look(move |state| state.incidents.get(&key).cloned()).await?;
         let before =
@@ -182,7 +182,7 @@ impl Agent for Running {
         .boxed()
     }
 
-    fn vote(&self, ballot: Ballot) -> BoxFuture<'_, Result<Incident, Refusal>> {
+    fn vote(&self, ballot: Ballot) -> BoxFuture<'_, Result<Arc<Incident>, Refusal>> {
         self.decide_vote(ballot).boxed()
     }
 
@@ -213,20 +213,20 @@ impl Agent for Running {
         plan: Option<Digest>,
         by: String,
         comment: String,
-    ) -> BoxFuture<'_, Result<Incident, Refusal>> {
-        self.decide_abort(IncidentId(id), plan, by, comment).boxed()
+    ) -> BoxFuture<'_, Result<Arc<Incident>, Refusal>> {
+        self.decide_abort(IncidentId(id.into()), plan, by, comment).boxed()
     }
 
     fn abort_all(&self, halt: Halt) -> BoxFuture<'_, Result<Vec<String>, Refusal>> {
         self.decide_abort_all(halt).boxed()
     }
 
-    fn incidents(&self) -> BoxFuture<'_, Result<Vec<Incident>, Refusal>> {
+    fn incidents(&self) -> BoxFuture<'_, Result<Vec<Arc<Incident>>, Refusal>> {
         self.look(|state| state.incidents.values().cloned().collect()).boxed()
     }
 
-    fn incident(&self, id: String) -> BoxFuture<'_, Result<Option<Incident>, Refusal>> {
-        self.look(move |state| state.incidents.get(&IncidentId(id)).cloned()).boxed()
+    fn incident(&self, id: String) -> BoxFuture<'_, Result<Option<Arc<Incident>>, Refusal>> {
+        self.look(move |state| state.incidents.get(&IncidentId(id.into())).cloned()).boxed()
     }
 
     fn history(&self) -> BoxFuture<'_, Result<Value, Refusal>> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
+use smol_str::format_smolstr;
 
 use crate::api::{Alert, Notification, Refusal};
 use crate::cluster::{Cluster, Resolved};
@@ -59,7 +60,7 @@ fn signal(alert: &Alert, source: &str, map: &AlertMap, here: &Here<'_>) -> Signa
     };
     let mut labels = alert.labels.clone();
     if let Some(why) = why {
-        tracing::info!(alert = name, why, "alert not mapped");
+        tracing::debug!(alert = name, why, "alert not mapped");
         labels.insert("meshmend_unmapped".to_owned(), why);
     }
     let ended = alert.ends_at.filter(|_| alert.status == SignalState::Resolved);
@@ -69,10 +70,10 @@ fn signal(alert: &Alert, source: &str, map: &AlertMap, here: &Here<'_>) -> Signa
         state: alert.status,
         severity: severity(&alert.labels),
         value: None,
-        labels,
+        labels: labels.into(),
         at: ended.unwrap_or(alert.starts_at),
-        source: format!("{source}/{}", identity(alert)),
-        alert: (!name.is_empty()).then(|| name.to_owned()),
+        source: format_smolstr!("{source}/{}", identity(alert)),
+        alert: (!name.is_empty()).then(|| name.into()),
         owner: None,
         depends_on: None,
     };
@@ -107,7 +108,7 @@ fn resolve(named: Named, cluster: &Cluster) -> Result<Subject, (String, String)>
         Named::Namespace(namespace) => Ok(Subject::of_namespace(&namespace)),
         Named::Object(subject) => match known(&subject, cluster) {
             Ok(()) => Ok(subject),
-            Err(why) => Err((subject.namespace.clone(), why)),
+            Err(why) => Err((subject.namespace.to_string(), why)),
         },
         Named::Host(host) => match cluster.resolve_host(&host) {
             Resolved::Subject(subject) => Ok(subject),
@@ -167,7 +168,7 @@ pub fn signals(signals: Vec<Signal>, source: &str, here: &Here<'_>) -> Result<Ve
     let mut wrong = Vec::new();
     let mut taken = Vec::with_capacity(signals.len());
     for mut signal in signals {
-        signal.source = format!("api/{source}");
+        signal.source = format_smolstr!("api/{source}");
         if let Err(why) = here.is_ours(signal.subject.cluster.as_ref()) {
             wrong.push(format!("{}: {why}", signal.subject));
         }

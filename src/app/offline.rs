@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -120,11 +121,11 @@ fn rules_of(
 ///
 /// # Errors
 /// The journal cannot be read, or holds no such incident.
-pub fn incident(journal: &Path, id: &str) -> anyhow::Result<Incident> {
+pub fn incident(journal: &Path, id: &str) -> anyhow::Result<Arc<Incident>> {
     let reader = Reader::open(journal)?;
-    let wanted = IncidentId(id.to_owned());
+    let wanted = IncidentId(id.into());
     let mut state = State::default();
-    let mut found: Option<Incident> = None;
+    let mut found = None;
     reader.read(1, &mut |record, _| {
         for change in &record.changes {
             apply(&mut state, record.at, change);

@@ -1,5 +1,7 @@
 //! What operators wish of the running agent: pause, resume, abort. An answer means that it is durable.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -38,7 +40,7 @@ impl Running {
         plan: Option<Digest>,
         by: String,
         comment: String,
-    ) -> Result<Incident, Refusal> {
+    ) -> Result<Arc<Incident>, Refusal> {
         let missing = || Refusal::new(404, "not_found", format!("there is no incident {id}"));
         let before = self.incident_of(&id).await?.ok_or_else(missing)?;
         let known = before.plan.as_ref().map(Plan::identity);
@@ -63,7 +65,7 @@ impl Running {
         taken.map_err(|why| Refusal::new(503, "not_durable", why))
     }
 
-    async fn incident_of(&self, id: &IncidentId) -> Result<Option<Incident>, Refusal> {
+    async fn incident_of(&self, id: &IncidentId) -> Result<Option<Arc<Incident>>, Refusal> {
         let key = id.clone();
         self.look(move |state| state.incidents.get(&key).cloned()).await
     }

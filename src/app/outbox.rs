@@ -51,36 +51,37 @@ impl Outbox {
         }
     }
 
-    /// Performs one effect and tells what came of it.
+    /// Performs one effect and tells what came of it. All but notifications are boxed: those are the many of
+    /// a storm, and each would otherwise be moved about at the size of the largest.
     pub async fn perform(&self, launch: Launch) -> EventKind {
         let specs = specs(&launch.blobs);
         match launch.effect {
             Effect::Inspect(inspect) => {
-                let findings = Box::new(self.inspect(&inspect).await);
+                let findings = Box::new(Box::pin(self.inspect(&inspect)).await);
                 EventKind::Inspected { incident: inspect.incident, inspection: inspect.inspection, findings }
             }
             Effect::Rehearse { incident, plan } => {
                 let place = LOOKS.acquire().await.ok();
-                let rehearsal = self.effectors.rehearse(&plan, &specs).await;
+                let rehearsal = Box::pin(self.effectors.rehearse(&plan, &specs)).await;
                 drop(place);
                 EventKind::Rehearsed { incident, plan: plan.identity(), rehearsal }
             }
             Effect::Execute(execute) => {
-                let outcome = self.execute(&execute, launch.permit, &specs).await;
+                let outcome = Box::pin(self.execute(&execute, launch.permit, &specs)).await;
                 let Execute { incident, plan, step, direction, run, .. } = execute;
                 tracing::info!(%incident, step, ?outcome, "step ended");
                 EventKind::Executed { incident, plan, step, direction, run, outcome }
             }
             Effect::Probe { incident, probe, indicator, subject, owner, since } => {
                 let whom = Whom { subject: &subject, owner: &owner };
-                let reading = self.boards.measure(&indicator, whom, Some(since)).await;
+                let reading = Box::pin(self.boards.measure(&indicator, whom, Some(since))).await;
                 EventKind::Probed { incident, probe, reading }
             }
             Effect::Notify { sentence, incident, step } => {
                 let place = NEWS.acquire().await.ok();
                 let outcome = self.notifier.notify(&sentence, &incident).await;
                 drop(place);
-                EventKind::Notified { incident: incident.id, step, outcome }
+                EventKind::Notified { incident: incident.id.clone(), step, outcome }
             }
         }
     }

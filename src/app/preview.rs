@@ -34,7 +34,7 @@ pub async fn plan(
     access: &Access,
     signal: &Path,
     rules: Arc<Rules>,
-) -> anyhow::Result<Incident> {
+) -> anyhow::Result<Arc<Incident>> {
     let unusable = |what: &str| Unusable(format!("{} {what}", signal.display()));
     let text = std::fs::read_to_string(signal).with_context(|| unusable("cannot be read"))?;
     let signal: Signal = serde_json::from_str(&text).with_context(|| unusable("is not a signal"))?;

@@ -225,6 +225,8 @@ fn known_subjects(state: &State) -> Vec<Subject> {
 }
 
 fn measuring(metrics: Metrics) -> super::driver::Watcher {
+    let held = ["pause", "storm", "breaker"]
+        .map(|kind| metrics.held.get_or_create(&Metrics::label("kind", kind)).clone());
     Box::new(move |state: &State, draft: &Draft| {
         // Sentences nobody reads are not made.
         if tracing::enabled!(tracing::Level::INFO) {
@@ -236,11 +238,8 @@ fn measuring(metrics: Metrics) -> super::driver::Watcher {
         metrics.records.get_or_create(&kind).inc();
         metrics.open.set(i64::try_from(state.open_count()).unwrap_or(i64::MAX));
         let breakers = state.breakers.iter().filter(|breaker| breaker.open_until.is_some()).count();
-        for (kind, count) in
-            [("pause", state.pauses.len()), ("storm", state.storms.len()), ("breaker", breakers)]
-        {
-            let count = i64::try_from(count).unwrap_or(i64::MAX);
-            metrics.held.get_or_create(&Metrics::label("kind", kind)).set(count);
+        for (gauge, count) in held.iter().zip([state.pauses.len(), state.storms.len(), breakers]) {
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
         for change in &draft.changes {
             if let crate::model::change::Change::Ended { phase, .. } = change {

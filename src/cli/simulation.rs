@@ -17,7 +17,7 @@ pub(super) fn sim(args: &Args) -> anyhow::Result<u8> {
         })
     };
     let faults = args.fault.iter().map(named).collect::<Result<Vec<_>, _>>()?;
-    log("error");
+    let _written = log("error");
     runtime()?.block_on(async {
         let sim = Sim::new(args.seed, Clock::system(None));
         let serving = serve(&sim, args.listen).await?;

@@ -1,8 +1,10 @@
 //! The commands that do the work: demo, run, plan, replay, explain, config show.
 
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 use super::commands::{Demo, Explain, Output, Plan, Replay, Run, Where};
@@ -51,11 +53,17 @@ pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(builder.worker_threads(2).enable_all().build()?)
 }
 
-/// Logs to standard error, at these levels unless the environment says otherwise.
-pub(super) fn log(levels: &str) {
+/// Logs to standard error, at these levels unless the environment says otherwise. A thread of its own writes
+/// what has gathered in one go, or a storm would spend its time in writes of single lines. Nothing is left
+/// out; what the answer holds must live as long as there is something to log.
+#[must_use]
+pub(super) fn log(levels: &str) -> WorkerGuard {
     let filter = EnvFilter::try_from_env("MESHMEND_LOG").unwrap_or_else(|_| EnvFilter::new(levels));
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
+    let gathered = BufWriter::new(std::io::stderr());
+    let (lines, written) = NonBlockingBuilder::default().lossy(false).finish(gathered);
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines).with_ansi(ansi).init();
+    written
 }
 
 pub(super) fn demo(args: &Demo) -> anyhow::Result<u8> {
@@ -65,7 +73,7 @@ pub(super) fn demo(args: &Demo) -> anyhow::Result<u8> {
         let text = format!("{} holds a journal already; name another folder", folder.display());
         return Err(Usage(text).into());
     }
-    log("error");
+    let _written = log("error");
     let show = if args.output == Output::Json { Show::Json } else { Show::People };
     let pace = if args.fast { Pace::Virtual } else { Pace::Accelerated };
     let summary = demo::run(Options { pace, seed: args.seed, keep: args.keep.clone(), show })?;
@@ -77,7 +85,7 @@ pub(super) fn demo(args: &Demo) -> anyhow::Result<u8> {
 }
 
 pub(super) fn run(args: &Run) -> anyhow::Result<u8> {
-    log("info,kube=off");
+    let _written = log("info,kube=off");
     let config = config(args.at.config.as_deref())?;
     let (files, loaded) = files::load(config.playbooks.as_deref(), config.policies.as_deref(), args.at.mode)?;
     for warning in &loaded.warnings {
@@ -90,7 +98,7 @@ pub(super) fn run(args: &Run) -> anyhow::Result<u8> {
 }
 
 pub(super) fn plan(args: &Plan) -> anyhow::Result<u8> {
-    log("error");
+    let _written = log("error");
     let config = config(args.at.config.as_deref())?;
     let (_, loaded) = files::load(config.playbooks.as_deref(), config.policies.as_deref(), args.at.mode)?;
     let rules = std::sync::Arc::new(loaded.rules);

@@ -124,10 +124,10 @@ impl Effectors {
             None => None,
         };
         Ok(RouteFacts {
-            group: subject.group.clone(),
-            kind: subject.kind.clone(),
-            namespace: subject.namespace.clone(),
-            name: subject.name.clone(),
+            group: subject.group.to_string(),
+            kind: subject.kind.to_string(),
+            namespace: subject.namespace.to_string(),
+            name: subject.name.to_string(),
             uid: route.uid.clone(),
             spec_hash: route.spec_hash,
             hosts: route.hosts.clone(),

@@ -51,8 +51,8 @@ impl Notifier {
 
     /// Tells people about an incident. The payload is the incident with a `sentence`.
     pub async fn notify(&self, sentence: &str, incident: &Incident) -> Outcome {
-        tracing::info!(incident = %incident.id, phase = %incident.phase, sentence, "people notified");
         let Some((client, url)) = &self.webhook else {
+            tracing::info!(incident = %incident.id, phase = %incident.phase, sentence, "people notified");
             return Outcome::Done { detail: "written to the log".to_owned() };
         };
         let payload = payload(sentence, incident);

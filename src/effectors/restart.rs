@@ -206,7 +206,7 @@ impl Effectors {
                     return Rehearsal::Forbidden {
                         verb: verb.to_owned(),
                         resource: "pods/portforward".to_owned(),
-                        namespace: namespace.clone(),
+                        namespace: namespace.to_string(),
                         diff,
                     };
                 }
@@ -235,7 +235,12 @@ impl Effectors {
 
 fn port_of(restart: &Restart<'_>, agent: &Agent) -> PodPort {
     let target = restart.target;
-    PodPort { namespace: target.namespace.clone(), pod: target.name.clone(), ip: None, port: agent.port }
+    PodPort {
+        namespace: target.namespace.to_string(),
+        pod: target.name.to_string(),
+        ip: None,
+        port: agent.port,
+    }
 }
 
 /// What the answer to the quit means. An agent that went too fast to answer has done as it was told.
@@ -405,7 +410,7 @@ mod tests {
         let plan = Plan { playbook: "p".to_owned(), steps: vec![action.clone()], recover: None };
         let at = clock.now();
         let subject = Subject::pod("shop", "cart-a");
-        let key = IncidentKey { owner: subject.clone(), family: "data_plane".to_owned(), member: None };
+        let key = IncidentKey { owner: subject.clone(), family: "data_plane".into(), member: None };
         let incident: IncidentId = IncidentId::new("k", 1);
         let signal = Signal {
             symptom: "data_plane.proxy_hung".parse().expect("a symptom"),
@@ -413,9 +418,9 @@ mod tests {
             state: SignalState::Firing,
             severity: Severity::Critical,
             value: None,
-            labels: std::collections::BTreeMap::default(),
+            labels: std::collections::BTreeMap::default().into(),
             at,
-            source: "test".to_owned(),
+            source: "test".into(),
             alert: None,
             owner: None,
             depends_on: None,

@@ -89,8 +89,8 @@ impl Effectors {
             None => None,
         };
         Ok(Some(DestinationRuleFacts {
-            namespace: subject.namespace.clone(),
-            name: subject.name.clone(),
+            namespace: subject.namespace.to_string(),
+            name: subject.name.to_string(),
             uid: rule.uid.clone(),
             spec_hash: rule.spec_hash,
             host: host.to_owned(),

@@ -1,6 +1,7 @@
 //! `apply`: the only place where state changes. Folding the recorded changes is a restart.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -22,7 +23,7 @@ pub fn apply(state: &mut State, at: Timestamp, change: &Change) {
     stops::fold(state, at, change);
     let Some(id) = change.incident() else { return };
     let mut released = false;
-    if let Some(case) = state.incidents.get_mut(id) {
+    if let Some(case) = state.case_mut(id) {
         let acted = acts(case);
         fold(case, at, change);
         released = acted && !acts(case);
@@ -46,7 +47,7 @@ fn shared(state: &mut State, at: Timestamp, change: &Change) {
                 state.opened += 1;
                 state.open.insert(key.clone(), incident.clone());
                 state.falls_ill(&case.subject);
-                state.incidents.insert(incident.clone(), case);
+                state.incidents.insert(incident.clone(), Arc::new(case));
             }
         }
         Change::JournalNamed { journal } => {
@@ -76,7 +77,7 @@ fn shared(state: &mut State, at: Timestamp, change: &Change) {
         Change::Caused { incident, cause, .. } => {
             // It waits for its cause now, and not for its turn at the gate.
             state.regate.remove(incident);
-            if let Some(parent) = state.incidents.get_mut(cause) {
+            if let Some(parent) = state.case_mut(cause) {
                 parent.explains += 1;
             }
         }
@@ -102,7 +103,7 @@ fn budgets(state: &mut State, change: &Change) {
                 .map(|(_, id)| id.clone())
                 .collect();
             for id in open {
-                state.incidents.entry(id).and_modify(|case| case.attempts = 0);
+                state.case_mut(&id).into_iter().for_each(|case| case.attempts = 0);
             }
         }
         Change::Charged { charge, .. } => {
@@ -214,12 +215,12 @@ pub(super) fn fold(case: &mut Incident, at: Timestamp, change: &Change) {
             case.others.extend(symptom.clone());
             case.severity = case.severity.max(*severity);
             case.value = value.or(case.value);
-            if !case.firing.contains(source) {
+            if !case.firing.contains(source.as_str()) {
                 case.firing.insert(source.clone());
             }
         }
         Change::SourceResolved { source, .. } => {
-            case.firing.remove(source);
+            case.firing.remove(source.as_str());
         }
         Change::PassedOver { passed, .. } => case.passed_over.push(passed.clone()),
         Change::InspectionStarted { inspection, deadline, .. } => {

@@ -1,6 +1,8 @@
 //! One incident on the desk: a working copy that changes are folded into as they are decided, so that a
 //! decision of several steps sees what its earlier steps did.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::apply::fold;
@@ -16,7 +18,7 @@ pub(super) struct Case<'a> {
     pub(super) state: &'a State,
     pub(super) rules: &'a Rules,
     pub(super) at: Timestamp,
-    pub(super) incident: Incident,
+    pub(super) incident: Arc<Incident>,
     pub(super) changes: Vec<Change>,
 }
 
@@ -29,7 +31,7 @@ impl<'a> Case<'a> {
 
     /// Decides a change.
     pub(super) fn push(&mut self, change: Change) {
-        fold(&mut self.incident, self.at, &change);
+        fold(Arc::make_mut(&mut self.incident), self.at, &change);
         self.changes.push(change);
     }
 

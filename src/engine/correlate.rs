@@ -1,6 +1,9 @@
 //! Correlate: a signal to the case it belongs to.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
+use smol_str::format_smolstr;
 
 use super::apply::opened_case;
 use super::case::Case;
@@ -21,8 +24,8 @@ use crate::rules::Rules;
 /// that another one of its namespace tells the same.
 pub(super) fn key(signal: &Signal) -> IncidentKey {
     let family = match signal.symptom.as_str() {
-        Symptom::CUSTOM_ALERT => format!("{} {}", Symptom::CUSTOM_ALERT, signal.source),
-        _ => signal.symptom.family().to_owned(),
+        Symptom::CUSTOM_ALERT => format_smolstr!("{} {}", Symptom::CUSTOM_ALERT, signal.source),
+        _ => signal.symptom.family().into(),
     };
     match &signal.owner {
         Some(owner) => {
@@ -69,7 +72,7 @@ fn firing(state: &State, rules: &Rules, at: Timestamp, signal: &Signal) -> Vec<C
         deadline: at.saturating_add(INSPECTING).unwrap_or(Timestamp::MAX),
     };
     let Some(incident) = opened_case(state, at, &opened) else { return Vec::new() };
-    let mut case = Case { state, rules, at, incident, changes: vec![opened] };
+    let mut case = Case { state, rules, at, incident: Arc::new(incident), changes: vec![opened] };
     passed.into_iter().for_each(|passed| case.push(passed));
     if let Some(down) = cause::of(&case) {
         cause::attach(&mut case, down);

@@ -1,5 +1,7 @@
 //! Effects: what the outside is asked for once a change is durable. Never called when folding.
 
+use std::sync::Arc;
+
 use super::explain;
 use super::history::good_revisions;
 use super::state::State;
@@ -110,15 +112,15 @@ pub(super) fn owes_news(case: &Incident) -> bool {
 
 /// News that are about more than the case on which people hear of them.
 fn news(state: &State, incident: &IncidentId, sentence: String) -> Vec<Effect> {
-    let case = state.incidents.get(incident).cloned().map(Box::new);
+    let case = state.incidents.get(incident).cloned();
     case.map(|incident| Effect::Notify { sentence, incident, step: None }).into_iter().collect()
 }
 
-fn tell(case: &Incident) -> Effect {
-    Effect::Notify { sentence: explain::sentence(case), incident: Box::new(case.clone()), step: None }
+fn tell(case: &Arc<Incident>) -> Effect {
+    Effect::Notify { sentence: explain::sentence(case), incident: Arc::clone(case), step: None }
 }
 
-fn run(case: &Incident, step: usize, direction: Direction) -> Option<Effect> {
+fn run(case: &Arc<Incident>, step: usize, direction: Direction) -> Option<Effect> {
     let plan = case.plan.as_ref()?;
     let planned = plan.steps.get(step)?;
     let action = match direction {
@@ -126,7 +128,7 @@ fn run(case: &Incident, step: usize, direction: Direction) -> Option<Effect> {
         Direction::Undo => planned.inverse()?,
     };
     if let Action::Notify { text } = action {
-        let incident = Box::new(case.clone());
+        let incident = Arc::clone(case);
         return Some(Effect::Notify { sentence: text, incident, step: Some(step) });
     }
     let incident = case.id.clone();

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
+use smol_str::SmolStr;
 
 use super::deadlines::{ENDED_KEPT, KEYS_KEPT, believed};
 use super::ledger::Attempts;
@@ -108,7 +109,7 @@ fn control_plane(state: &mut State, at: Timestamp, key: &IncidentKey, change: &C
         }
         Change::SourceResolved { source, .. } => {
             let Some(down) = state.down.get_mut(&key.owner) else { return };
-            down.sources.remove(source);
+            down.sources.remove(source.as_str());
             if down.sources.is_empty() {
                 free(state, at, key);
             }
@@ -123,12 +124,12 @@ fn down(
     state: &mut State,
     key: &IncidentKey,
     incident: &IncidentId,
-    (source, symptom): (&str, Option<&Symptom>),
+    (source, symptom): (&SmolStr, Option<&Symptom>),
 ) {
     let own = state.incidents.get(incident).map(|case| &case.symptom);
     if symptom.or(own).is_some_and(|symptom| symptom.as_str() == Symptom::CONTROL_PLANE_DOWN) {
         let known = state.down.entry(key.owner.clone()).or_insert_with(|| Down::of(incident));
-        known.sources.insert(source.to_owned());
+        known.sources.insert(source.clone());
     }
 }
 
@@ -141,7 +142,7 @@ fn free(state: &mut State, at: Timestamp, key: &IncidentKey) {
         .map(|case| case.id.clone())
         .collect();
     for id in explained {
-        if let Some(case) = state.incidents.get_mut(&id) {
+        if let Some(case) = state.case_mut(&id) {
             case.cause = None;
             case.inspect_at = at.saturating_add(CATCH_UP).ok();
         }

@@ -1,11 +1,11 @@
 //! The ledger: what we did, counted for limits, cooldowns and attempts. It is folded from the journal, so
 //! it survives restarts.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use smol_str::{SmolStr, format_smolstr};
 
 use super::deadlines::{CHARGES_KEPT, seconds};
 use crate::model::change::Charge;
@@ -25,7 +25,7 @@ pub(super) struct Attempts {
     /// Acts since the last refill.
     pub(super) spent: u32,
     /// Sources that said it is ill and have not said otherwise, over all its cases.
-    pub(super) firing: BTreeSet<String>,
+    pub(super) firing: BTreeSet<SmolStr>,
     /// The latest time at which any of its signals says the wrongness began, by the senders' clocks.
     pub(super) began: Option<Timestamp>,
     /// Since when the key is known to be well: its last source resolved, or its recovery was verified.
@@ -79,8 +79,8 @@ fn counts_with(per: Per, old: &Charge, next: &Charge) -> bool {
 }
 
 /// A source, told apart by the member that it speaks of. Names of objects hold no blank.
-fn said_of<'s>(source: &'s str, member: &str) -> Cow<'s, str> {
-    if member.is_empty() { Cow::Borrowed(source) } else { Cow::Owned(format!("{source} {member}")) }
+fn said_of(source: &SmolStr, member: &str) -> SmolStr {
+    if member.is_empty() { source.clone() } else { format_smolstr!("{source} {member}") }
 }
 
 impl Attempts {
@@ -90,11 +90,9 @@ impl Attempts {
     }
 
     /// A firing signal was heard, of a member of the key or, where that is empty, of the key itself.
-    pub(super) fn ill(&mut self, at: Timestamp, source: &str, member: &str) {
+    pub(super) fn ill(&mut self, at: Timestamp, source: &SmolStr, member: &str) {
         let source = said_of(source, member);
-        if !self.firing.contains(source.as_ref()) {
-            self.firing.insert(source.into_owned());
-        }
+        self.firing.insert(source);
         if let Some(since) = self.well_since.take() {
             let quiet = at.duration_since(since).as_secs();
             self.quiet_s = self.quiet_s.max(u64::try_from(quiet).unwrap_or(0));
@@ -102,8 +100,8 @@ impl Attempts {
     }
 
     /// A source said that it is over.
-    pub(super) fn resolved(&mut self, at: Timestamp, source: &str, member: &str) {
-        if self.firing.remove(said_of(source, member).as_ref()) && self.firing.is_empty() {
+    pub(super) fn resolved(&mut self, at: Timestamp, source: &SmolStr, member: &str) {
+        if self.firing.remove(said_of(source, member).as_str()) && self.firing.is_empty() {
             self.well_since.get_or_insert(at);
         }
     }
@@ -114,8 +112,8 @@ impl Attempts {
         if member.is_empty() {
             self.firing.clear();
         } else {
-            let of = said_of("", member);
-            self.firing.retain(|source| !source.ends_with(of.as_ref()));
+            let of = format!(" {member}");
+            self.firing.retain(|source| !source.ends_with(&of));
         }
         if self.firing.is_empty() {
             self.well_since.get_or_insert(at);

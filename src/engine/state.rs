@@ -1,9 +1,11 @@
 //! Everything the engine remembers. It is the fold of all recorded changes and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use super::history::RouteHistory;
 use super::ledger::{Attempts, Ledger};
@@ -27,7 +29,7 @@ pub struct State {
     /// Incidents opened so far.
     pub opened: u64,
     /// Open incidents, and the newest ended ones.
-    pub incidents: BTreeMap<IncidentId, Incident>,
+    pub incidents: BTreeMap<IncidentId, Arc<Incident>>,
     /// The open incident of each key.
     #[serde(with = "pairs")]
     pub(super) open: BTreeMap<IncidentKey, IncidentId>,
@@ -101,7 +103,7 @@ pub(super) struct Down {
     /// The incident that tells of it.
     pub(super) incident: IncidentId,
     /// Who says so.
-    pub(super) sources: BTreeSet<String>,
+    pub(super) sources: BTreeSet<SmolStr>,
 }
 
 impl Down {
@@ -221,17 +223,25 @@ impl State {
     pub fn open_incidents(&self) -> impl Iterator<Item = &Incident> {
         let mut ids: Vec<&IncidentId> = self.open.values().collect();
         ids.sort_unstable();
-        ids.into_iter().filter_map(|id| self.incidents.get(id))
+        ids.into_iter().filter_map(|id| self.incidents.get(id).map(Arc::as_ref))
+    }
+
+    /// An incident, to be changed. One that somebody is being told of right now is copied first.
+    pub(super) fn case_mut(&mut self, id: &IncidentId) -> Option<&mut Incident> {
+        self.incidents.get_mut(id).map(Arc::make_mut)
     }
 
     /// The open incident of a key.
     pub(super) fn open_for(&self, key: &IncidentKey) -> Option<&Incident> {
-        self.open.get(key).and_then(|id| self.incidents.get(id))
+        self.open.get(key).and_then(|id| self.incidents.get(id).map(Arc::as_ref))
     }
 
     /// Incidents that hold a claim on their target.
     pub(super) fn acting(&self) -> impl Iterator<Item = &Incident> {
-        self.open.values().filter_map(|id| self.incidents.get(id)).filter(|incident| acts(incident))
+        self.open
+            .values()
+            .filter_map(|id| self.incidents.get(id).map(Arc::as_ref))
+            .filter(|incident| acts(incident))
     }
 
     /// An incident ended: the oldest beyond so many leave memory. By time, because a case that was opened
@@ -253,7 +263,7 @@ impl State {
 
     /// Brings the wake index of one incident up to date. Called after every change of it.
     pub(super) fn index(&mut self, id: &IncidentId) {
-        let wake = self.incidents.get(id).and_then(wake);
+        let wake = self.incidents.get(id).and_then(|case| wake(case));
         if self.wake_of.get(id).copied() == wake {
             return;
         }

@@ -261,7 +261,9 @@ fn attempts_come_back_only_when_everybody_has_said_for_long_enough_that_it_is_we
     let subject = desk.case().subject.clone();
     let says = |desk: &mut Desk, source: &str, state: SignalState| {
         let source = source.to_owned();
-        desk.hear(EventKind::Signal { signal: Signal { source, state, ..signal(subject.clone(), desk.at) } });
+        desk.hear(EventKind::Signal {
+            signal: Signal { source: source.into(), state, ..signal(subject.clone(), desk.at) },
+        });
     };
     says(&mut desk, "alertmanager", SignalState::Firing);
     desk.plans();

@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use super::digest::Digest;
 use super::facts::Findings;
@@ -35,7 +36,7 @@ pub enum Change {
     /// Another signal for an open case: a counter, nothing else. The signal itself is the record's event.
     Attached {
         incident: IncidentId,
-        source: String,
+        source: SmolStr,
         severity: Severity,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         value: Option<f64>,
@@ -48,13 +49,13 @@ pub enum Change {
     Ignored {
         incident: IncidentId,
         key: IncidentKey,
-        source: String,
+        source: SmolStr,
         /// Where it is another one of the family than the case was opened for, as far as that is known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         symptom: Option<Symptom>,
     },
     /// A source stopped firing; also of a case that is over, because health begins with it.
-    SourceResolved { incident: IncidentId, key: IncidentKey, source: String },
+    SourceResolved { incident: IncidentId, key: IncidentKey, source: SmolStr },
     /// A playbook was considered and not used.
     PassedOver { incident: IncidentId, passed: PassedOver },
     /// Read the facts. `after` delays it while a permit may still be running.

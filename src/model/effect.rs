@@ -1,6 +1,8 @@
 //! Everything the engine can ask for. The driver starts effects only after the batch that caused them is
 //! durable; each answers with an event.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -46,7 +48,7 @@ pub enum Effect {
         /// What to say in one sentence.
         sentence: String,
         /// The incident as it stands.
-        incident: Box<Incident>,
+        incident: Arc<Incident>,
         /// The step of the plan that this is; `None` for news about the case.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         step: Option<usize>,

@@ -5,20 +5,21 @@ use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use smol_str::{SmolStr, format_smolstr};
 
 use super::digest::Digest;
 use super::facts::{Findings, Population};
 use super::indicator::Probe;
 use super::plan::{Direction, Outcome, Plan, Rehearsal};
 use super::reason::{Hold, Reason};
-use super::signal::{Severity, Symptom};
+use super::signal::{Labels, Severity, Symptom};
 use super::subject::Subject;
 use super::verdict::{Check, Verdict};
 
 /// Short, ordered and unique between journals: `JOURNAL-NNNNN`, for instance `k3f9q2-00017`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct IncidentId(pub String);
+pub struct IncidentId(pub SmolStr);
 
 /// By age: the hundred thousandth has one digit more and comes after the one before it.
 impl Ord for IncidentId {
@@ -37,7 +38,7 @@ impl IncidentId {
     /// The id of the `number`th incident of a journal.
     #[must_use]
     pub fn new(journal: &str, number: u64) -> Self {
-        Self(format!("{journal}-{number:05}"))
+        Self(format_smolstr!("{journal}-{number:05}"))
     }
 
     /// The text.
@@ -59,12 +60,12 @@ impl fmt::Display for IncidentId {
 pub struct IncidentKey {
     // First, because keys are compared in this order all the time, and it tells most of them apart at once.
     /// Component part of the symptom; for an alert that maps to nothing, its own identity.
-    pub family: String,
+    pub family: SmolStr,
     /// Deployment, Service, route, node or control plane component.
     pub owner: Subject,
     /// The subject's name, where it is one of several that the owner has: a pod of a Deployment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub member: Option<String>,
+    pub member: Option<SmolStr>,
 }
 
 impl IncidentKey {
@@ -216,10 +217,10 @@ pub struct Incident {
     pub subject: Subject,
     /// The alert's name, where one opened it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub alert: Option<String>,
+    pub alert: Option<SmolStr>,
     /// Labels of the signal that opened it.
-    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
-    pub labels: std::collections::BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
     /// Worst severity heard.
     pub severity: Severity,
     /// Last value heard.
@@ -230,7 +231,7 @@ pub struct Incident {
     /// Signals heard, the opening one included.
     pub signals: u64,
     /// Sources that still fire.
-    pub firing: BTreeSet<String>,
+    pub firing: BTreeSet<SmolStr>,
     /// Where it stands.
     pub phase: Phase,
     /// Since when.

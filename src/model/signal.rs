@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use super::subject::Subject;
 
 /// The kind of wrongness a signal reports, as `component.condition`, for instance `traffic.route_errors`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Symptom(String);
+pub struct Symptom(SmolStr);
 
 impl Symptom {
     /// Where an alert goes that maps to nothing: it can only notify.
@@ -45,7 +48,7 @@ impl FromStr for Symptom {
                 && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
         };
         match text.split_once('.') {
-            Some((component, condition)) if word(component) && word(condition) => Ok(Self(text.to_owned())),
+            Some((component, condition)) if word(component) && word(condition) => Ok(Self(text.into())),
             _ => Err(format!(
                 "symptom {text:?} is not of the form component.condition (lower case, digits, _)"
             )),
@@ -63,7 +66,7 @@ impl TryFrom<String> for Symptom {
 
 impl From<Symptom> for String {
     fn from(symptom: Symptom) -> Self {
-        symptom.0
+        symptom.0.into()
     }
 }
 
@@ -114,6 +117,40 @@ impl fmt::Display for Severity {
     }
 }
 
+/// Labels of a sender. Shared, because a signal, its incident and everything told of it name the same ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Labels(Arc<BTreeMap<String, String>>);
+
+impl Labels {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl From<BTreeMap<String, String>> for Labels {
+    fn from(labels: BTreeMap<String, String>) -> Self {
+        Self(Arc::new(labels))
+    }
+}
+
+impl Deref for Labels {
+    type Target = BTreeMap<String, String>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Labels {
+    /// Where others share them, they keep theirs.
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
 /// One normalised observation. The JSON form is the body of `POST /v1/signals`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -131,16 +168,16 @@ pub struct Signal {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<f64>,
     /// Labels of the sender: data for playbooks, never code and never a target by themselves.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub labels: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
     /// When the wrongness began (firing) or ended (resolved), as the sender says.
     pub at: Timestamp,
     /// Who says so: `alertmanager`, `api/NAME`, `prometheus`. Set by the intake, not by the sender.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub source: String,
+    #[serde(default, skip_serializing_if = "SmolStr::is_empty")]
+    pub source: SmolStr,
     /// The alert's name, where it came as an alert; matched by `alert(...)` of a playbook.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub alert: Option<String>,
+    pub alert: Option<SmolStr>,
     /// Top owner of the subject, where it is not the subject itself: a pod's Deployment. Looked up in our
     /// own watches by the intake, never taken from a sender.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -26,7 +26,7 @@ impl Domain {
     #[must_use]
     pub fn of(subject: &Subject, namespace: Option<&str>) -> Self {
         let namespace = namespace.map(str::to_owned);
-        Self { group: subject.group.clone(), kind: subject.kind.clone(), namespace }
+        Self { group: subject.group.to_string(), kind: subject.kind.to_string(), namespace }
     }
 }
 

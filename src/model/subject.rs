@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 /// An object of the cluster by group, kind, namespace and name.
 ///
@@ -12,14 +13,14 @@ use serde::{Deserialize, Serialize};
 pub struct Subject {
     /// API group, for instance `networking.istio.io`; empty for the core group.
     #[serde(default)]
-    pub group: String,
+    pub group: SmolStr,
     /// Kind, for instance `VirtualService`.
-    pub kind: String,
+    pub kind: SmolStr,
     /// Namespace; empty for cluster-scoped objects.
     #[serde(default)]
-    pub namespace: String,
+    pub namespace: SmolStr,
     /// Name of the object.
-    pub name: String,
+    pub name: SmolStr,
     /// Cluster, where a sender names one; `None` means the agent's own. Cleared once resolved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
@@ -42,10 +43,10 @@ impl Subject {
     #[must_use]
     pub fn new(group: &str, kind: &str, namespace: &str, name: &str) -> Self {
         Self {
-            group: group.to_owned(),
-            kind: kind.to_owned(),
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
+            group: group.into(),
+            kind: kind.into(),
+            namespace: namespace.into(),
+            name: name.into(),
             cluster: None,
             mesh: None,
         }

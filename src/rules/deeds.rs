@@ -8,11 +8,12 @@
 use std::collections::BTreeSet;
 
 use rhai::{ASTNode, Expr, FnCallExpr, Stmt};
+use smol_str::SmolStr;
 
 use super::constructors::On;
 use super::playbook::Playbook;
 use super::rights::{ACTS, Right};
-use crate::model::signal::{Severity, Signal, SignalState, Symptom};
+use crate::model::signal::{Labels, Severity, Signal, SignalState, Symptom};
 use crate::model::subject::Subject;
 
 /// What a playbook may do.
@@ -63,7 +64,10 @@ impl Names {
 impl Playbook {
     fn names(&self) -> Names {
         let mut names = Names::default();
-        let ast = self.ast.clone_functions_only_filtered(|_, _, _, name, _| name != "tests");
+        let Ok(tree) = self.script.tree() else {
+            return Names { computed: true, ..names };
+        };
+        let ast = tree.clone_functions_only_filtered(|_, _, _, name, _| name != "tests");
         ast.walk(&mut |path: &[ASTNode<'_>]| {
             if let Some(node) = path.last() {
                 names.look(node);
@@ -103,7 +107,7 @@ fn about(on: &On, kind: &str) -> Signal {
     let custom = || Symptom::CUSTOM_ALERT.parse().ok();
     let (symptom, alert) = match on {
         On::Symptom(symptom) => (Some(symptom.clone()), None),
-        On::Alert { name, .. } => (None, Some(name.clone())),
+        On::Alert { name, .. } => (None, Some(name.into())),
     };
     Signal {
         symptom: symptom.or_else(custom).unwrap_or_else(|| unreachable!("custom.alert is a symptom")),
@@ -111,9 +115,9 @@ fn about(on: &On, kind: &str) -> Signal {
         state: SignalState::Firing,
         severity: Severity::Critical,
         value: Some(1.0),
-        labels: std::collections::BTreeMap::new(),
+        labels: Labels::default(),
         at: jiff::Timestamp::UNIX_EPOCH,
-        source: String::new(),
+        source: SmolStr::default(),
         alert,
         owner: None,
         depends_on: None,

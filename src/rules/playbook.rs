@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::constructors::{On, Refusal, Rung, Step};
 use super::indicators::Catalogue;
 use super::note::Note;
-use super::script::{ScriptError, call, compile};
+use super::script::{Script, ScriptError, call};
 use crate::model::action::Action;
 use crate::model::duration;
 use crate::model::facts::{FACT_NAMES, Facts};
@@ -33,8 +33,7 @@ pub struct Playbook {
     pub priority: i64,
     pub(super) on: Vec<On>,
     pub(super) file: String,
-    pub(super) engine: Arc<Engine>,
-    pub(super) ast: AST,
+    pub(super) script: Script,
     functions: BTreeMap<String, usize>,
 }
 
@@ -95,8 +94,8 @@ impl Playbook {
         indicators: &Catalogue,
         notes: &mut Vec<Note>,
     ) -> Option<Self> {
-        let ast = match compile(engine, text) {
-            Ok(ast) => ast,
+        let (script, ast) = match Script::check(engine, text) {
+            Ok(checked) => checked,
             Err(error) => {
                 notes.push(Note::error(file, error.line, error.column, error.text));
                 return None;
@@ -118,23 +117,22 @@ impl Playbook {
             priority: 0,
             on: Vec::new(),
             file: file.to_owned(),
-            engine: Arc::clone(engine),
-            ast,
+            script,
             functions,
         };
         if playbook.title.is_empty() {
             notes.push(Note::error(file, 1, 1, "the first line must say what the playbook does: //! ..."));
         }
-        playbook.about(text, indicators, notes);
+        playbook.about(&ast, indicators, notes);
         (notes.len() == before).then_some(playbook)
     }
 
-    fn about(&mut self, text: &str, indicators: &Catalogue, notes: &mut Vec<Note>) {
-        let about = match call(&self.engine, &self.ast, "about", None, ()) {
+    fn about(&mut self, ast: &AST, indicators: &Catalogue, notes: &mut Vec<Note>) {
+        let about = match call(self.script.engine(), ast, "about", None, ()) {
             Ok(about) => about,
             Err(error) => return notes.push(Note::error(&self.file, error.line, error.column, error.text)),
         };
-        let line = line_of(text, "about");
+        let line = line_of(self.script.text(), "about");
         let mut wrong =
             |text: String| notes.push(Note::error(&self.file, line, 1, format!("about(): {text}")));
         let Some(mut about) = about.try_cast::<Map>() else {
@@ -183,7 +181,7 @@ impl Playbook {
             return Ok(true);
         }
         let this = to_dynamic(signal).map_err(|error| error.to_string())?;
-        let answer = call(&self.engine, &self.ast, "applies", Some(this), ()).map_err(|e| self.place(&e))?;
+        let answer = self.script.call("applies", Some(this), ()).map_err(|e| self.place(&e))?;
         answer
             .as_bool()
             .map_err(|kind| format!("{}: applies() must return true or false, not {kind}", self.file))
@@ -200,7 +198,7 @@ impl Playbook {
     }
 
     pub(super) fn answer(&self, this: Map, facts: Dynamic) -> Answer {
-        match call(&self.engine, &self.ast, "plan", Some(this.into()), (facts,)) {
+        match self.script.call("plan", Some(this.into()), (facts,)) {
             Ok(answer) => read_answer(&self.file, answer),
             Err(error) => Answer::Failed(self.place(&error)),
         }
@@ -214,7 +212,7 @@ impl Playbook {
         }
         let mut history = Map::new();
         history.insert("attempts".into(), Dynamic::from(i64::from(incident.attempts)));
-        let answer = call(&self.engine, &self.ast, "next", Some(this(incident).into()), (history,));
+        let answer = self.script.call("next", Some(this(incident).into()), (history,));
         match answer.map(Dynamic::try_cast::<Rung>) {
             Ok(Some(Rung(next))) => next,
             Ok(None) => Next::Escalate(format!("{}: next() must return retry() or escalate(...)", self.file)),

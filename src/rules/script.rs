@@ -1,6 +1,7 @@
 //! The Rhai engine for playbooks: closed, bounded, and without a clock.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, OnceLock};
 
 use rhai::packages::{
     ArithmeticPackage, BasicArrayPackage, BasicIteratorPackage, BasicMapPackage, BasicMathPackage,
@@ -76,6 +77,60 @@ impl ScriptError {
 /// The first syntax error, with its place.
 pub(super) fn compile(engine: &Engine, text: &str) -> Result<AST, ScriptError> {
     engine.compile(text).map_err(|error| ScriptError::new(error.position(), error.err_type().to_string()))
+}
+
+/// A checked script. Its tree is ten times as long as its text, and most of ten thousand playbooks are never
+/// asked: the tree is made again when the script is called first, and then kept.
+#[derive(Debug)]
+pub(super) struct Script {
+    engine: Arc<Engine>,
+    text: String,
+    tree: OnceLock<AST>,
+}
+
+impl Script {
+    /// Compiles a script to find its mistakes; answers with the tree too, which is not kept.
+    ///
+    /// # Errors
+    /// The first syntax error, with its place.
+    pub(super) fn check(engine: &Arc<Engine>, text: &str) -> Result<(Self, AST), ScriptError> {
+        let tree = compile(engine, text)?;
+        let script = Self { engine: Arc::clone(engine), text: text.to_owned(), tree: OnceLock::new() };
+        Ok((script, tree))
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Calls one of its functions with `this` bound.
+    ///
+    /// # Errors
+    /// As for [`call`].
+    pub(super) fn call(
+        &self,
+        name: &str,
+        this: Option<Dynamic>,
+        args: impl FuncArgs,
+    ) -> Result<Dynamic, ScriptError> {
+        call(&self.engine, self.tree()?, name, this, args)
+    }
+
+    /// The syntax tree.
+    ///
+    /// # Errors
+    /// The first syntax error; there is none, because the same text was compiled before.
+    pub(super) fn tree(&self) -> Result<&AST, ScriptError> {
+        if let Some(tree) = self.tree.get() {
+            return Ok(tree);
+        }
+        let tree = compile(&self.engine, &self.text)?;
+        Ok(self.tree.get_or_init(|| tree))
+    }
 }
 
 /// Calls a function of the script with `this` bound.

@@ -3,12 +3,12 @@
 use rhai::serde::from_dynamic;
 use rhai::{Array, Dynamic, Map};
 use serde_json::Value;
+use smol_str::SmolStr;
 
 use super::constructors::On;
 use super::playbook::{Answer, Need, Playbook};
-use super::script::call;
 use crate::model::facts::Facts;
-use crate::model::signal::Signal;
+use crate::model::signal::{Labels, Signal};
 
 /// What came of one test.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -29,7 +29,7 @@ impl Playbook {
         if !self.has("tests") {
             return failed("the playbook has no tests".to_owned());
         }
-        let tests = match call(&self.engine, &self.ast, "tests", None, ()) {
+        let tests = match self.script.call("tests", None, ()) {
             Ok(tests) => tests,
             Err(error) => return failed(self.place(&error)),
         };
@@ -78,9 +78,9 @@ impl Playbook {
             state: crate::model::signal::SignalState::Firing,
             severity: crate::model::signal::Severity::Warning,
             value: None,
-            labels: std::collections::BTreeMap::new(),
+            labels: Labels::default(),
             at: jiff::Timestamp::UNIX_EPOCH,
-            source: String::new(),
+            source: SmolStr::default(),
             alert: None,
             owner: None,
             depends_on: None,
@@ -130,7 +130,7 @@ fn hears(on: &On, signal: &Signal) -> bool {
     match on {
         On::Symptom(symptom) => *symptom == signal.symptom,
         On::Alert { name, labels } => {
-            signal.alert.as_ref() == Some(name)
+            signal.alert.as_deref() == Some(name)
                 && labels.iter().all(|(key, value)| signal.labels.get(key) == Some(value))
         }
     }

@@ -110,10 +110,10 @@ fn a_repeated_signal_costs_the_same_whatever_the_number_of_playbooks_and_cases()
     }
 }
 
-/// Measured: 8 and 133. Three of the shipped playbooks hear of route errors: each is asked whether it applies,
-/// and its name, its needs and its indicator are in the records; that is some thirty for the third of them.
-const REPEATED: u64 = 10;
-const OPENING: u64 = 160;
+/// Measured: 1 and 69. Three of the shipped playbooks hear of route errors: each is asked whether it applies,
+/// and its name, its needs and its indicator are in the records; that is some fifteen for the third of them.
+const REPEATED: u64 = 2;
+const OPENING: u64 = 85;
 
 /// The stored size of a record.
 fn size(record: &Record) -> usize {
@@ -159,6 +159,11 @@ fn a_healed_incident_takes_few_records_and_events_few_allocations() {
     let enforce = RuleFiles::example("enforce").unwrap().to_owned();
     files.policies.insert("enforce.yaml".to_owned(), enforce);
     let rules = Rules::load(&files, None).unwrap().rules;
+    // Scripts are compiled when they are called first, which is not what is counted.
+    let mut state = State::default();
+    for record in &records {
+        allocations(&mut state, &rules, &record.event);
+    }
     let mut state = State::default();
     let (mut count, mut bytes, mut total) = (0, 0, 0);
     let mut most: BTreeMap<&str, (u64, usize)> = BTreeMap::new();
@@ -182,14 +187,14 @@ fn a_healed_incident_takes_few_records_and_events_few_allocations() {
     assert!(*worst <= EVENT_ALLOCATIONS, "{worst} for {kind}, {EVENT_ALLOCATIONS} are allowed");
 }
 
-/// Measured: 16 records with 17,649 bytes, 2,730 allocations in all and 414 for the worst event (the dry run's
+/// Measured: 16 records with 17,673 bytes, 2,029 allocations in all and 337 for the worst event (the dry run's
 /// answer, which the gate judges). Six of the records are probes and their answers. Each event works on a copy
 /// of its case, and that holds the facts of all candidates: the third playbook for route errors is seen in
 /// every one of them.
 const HEALED_RECORDS: usize = 19;
 const HEALED_BYTES: usize = 21_000;
-const HEALED_ALLOCATIONS: u64 = 3_280;
-const EVENT_ALLOCATIONS: u64 = 550;
+const HEALED_ALLOCATIONS: u64 = 2_440;
+const EVENT_ALLOCATIONS: u64 = 410;
 
 /// A journal that counts commits and bytes of snapshots.
 #[derive(Default)]
@@ -247,7 +252,7 @@ impl Journal for Counted {
 /// An alert that maps to nothing: what `notify-only` tells people.
 fn unknown(number: usize) -> EventKind {
     let mut signal = signal("custom.alert", Subject::of_namespace("shop"), start());
-    signal.source = format!("alertmanager/{number:016x}");
+    signal.source = format!("alertmanager/{number:016x}").into();
     EventKind::Signal { signal }
 }
 
@@ -297,7 +302,7 @@ fn a_record_is_written_with_few_allocations() {
 /// Measured: 3,820 for records that hold the plan as well, about a third of what it took with a tree in between.
 const APPENDED: u64 = 4_500;
 
-// Mutations: looking through all cases when one ends; copying the key for every change.
+// Mutations: looking through all cases when one ends; a copy of the labels for every change.
 #[test]
 fn an_alert_that_is_told_costs_few_allocations_however_many_there_were() {
     let rules = rules(0);
@@ -316,15 +321,17 @@ fn an_alert_that_is_told_costs_few_allocations_however_many_there_were() {
         assert_eq!(state.incidents[&incident].phase, Phase::Escalated);
         spent
     };
-    let first = (0..100).map(&mut tell).max().unwrap();
+    // The first one compiles the script.
+    tell(0);
+    let first = (1..100).map(&mut tell).max().unwrap();
     let late = (100..3_000).map(&mut tell).skip(2_800).max().unwrap();
     print(&format!("an alert from signal to outcome: {first} allocations among the first, {late} later"));
     assert!(first.max(late) <= TOLD, "{first} and {late} allocations, {TOLD} are allowed");
     assert_eq!(state.incidents.len(), 500, "ended cases leave memory");
 }
 
-/// Measured: 205 and 202.
-const TOLD: u64 = 250;
+/// Measured: 115 and 111.
+const TOLD: u64 = 140;
 
 /// A pod with a sidecar as the API server recorded it, as one of many: ten to a ReplicaSet, a hundred nodes.
 fn pod(number: usize) -> PodObject {

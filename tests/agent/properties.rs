@@ -28,6 +28,7 @@ use meshmend::model::verdict::Mode;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
+use smol_str::SmolStr;
 
 use super::world::{Bounds, Launched, Logged, Tape, Turn, World, deployment, fold, run, tally, variants};
 
@@ -64,7 +65,7 @@ fn acts<'w>(world: &'w World, turn: &Turn) -> impl Iterator<Item = (&'w Execute,
     launches(world, turn).iter().filter_map(|launched| {
         let Effect::Execute(execute) = &launched.effect else { return None };
         let forward = execute.direction == Direction::Forward;
-        forward.then(|| (execute, &world.state.incidents[&execute.incident]))
+        forward.then(|| (execute, world.state.incidents[&execute.incident].as_ref()))
     })
 }
 
@@ -92,7 +93,7 @@ struct Budgets {
     well_since: BTreeMap<IncidentKey, Timestamp>,
     quiet: BTreeMap<IncidentKey, SignedDuration>,
     spent: BTreeMap<IncidentKey, u32>,
-    firing: BTreeMap<IncidentKey, BTreeSet<(String, Option<String>)>>,
+    firing: BTreeMap<IncidentKey, BTreeSet<(SmolStr, Option<SmolStr>)>>,
 }
 
 impl Budgets {

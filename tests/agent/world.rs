@@ -266,7 +266,7 @@ impl World {
         let severity = *tape.one(&[Severity::Critical, Severity::Warning]);
         let source = (*tape.one(&SOURCES)).to_owned();
         let at = began.expect("the span is small");
-        let signal = Signal { state, severity, source, ..signal(symptom, subject, at) };
+        let signal = Signal { state, severity, source: source.into(), ..signal(symptom, subject, at) };
         events.push(EventKind::Signal { signal });
         self.turn(events)
     }
@@ -419,9 +419,9 @@ pub(crate) fn signal(symptom: &str, subject: Subject, at: Timestamp) -> Signal {
         state: SignalState::Firing,
         severity: Severity::Critical,
         value: Some(0.31),
-        labels: BTreeMap::new(),
+        labels: BTreeMap::new().into(),
         at,
-        source: SOURCES[0].to_owned(),
+        source: SOURCES[0].into(),
         alert: None,
         owner: None,
         depends_on: None,

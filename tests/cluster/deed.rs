@@ -94,16 +94,16 @@ impl Hands {
         let at = self.clock.now();
         let subject = planned.target().context("it has a target")?.clone();
         let plan = Plan { playbook: "deed".to_owned(), steps: vec![planned.clone()], recover: None };
-        let (identity, incident) = (plan.identity(), IncidentId(INCIDENT.to_owned()));
+        let (identity, incident) = (plan.identity(), IncidentId(INCIDENT.into()));
         let signal = Signal {
             symptom: "custom.deed".parse().map_err(anyhow::Error::msg)?,
             subject: subject.clone(),
             state: SignalState::Firing,
             severity: Severity::Critical,
             value: None,
-            labels: BTreeMap::new(),
+            labels: BTreeMap::new().into(),
             at,
-            source: "deed".to_owned(),
+            source: "deed".into(),
             alert: None,
             owner: None,
             depends_on: None,
@@ -119,7 +119,7 @@ impl Hands {
         let mut state = State::default();
         let opened = Change::Opened {
             incident: incident.clone(),
-            key: IncidentKey { owner: subject, family: "custom".to_owned(), member: None },
+            key: IncidentKey { owner: subject, family: "custom".into(), member: None },
             signal: Box::new(signal),
             candidates: Vec::new(),
             deadline: at,

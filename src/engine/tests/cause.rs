@@ -102,9 +102,9 @@ fn what_is_explained_is_let_go_only_when_nobody_says_any_more_that_it_is_down() 
     for ended in [false, true] {
         let mut desk = desk();
         let first = down(&desk);
-        let second = Signal { source: "alertmanager".to_owned(), ..first.clone() };
+        let second = Signal { source: "alertmanager".into(), ..first.clone() };
         let mut slow = of("control_plane.slow", istiod(), &desk);
-        slow.source = "prometheus".to_owned();
+        slow.source = "prometheus".into();
         if ended {
             desk.says(first.clone());
         } else {

@@ -36,7 +36,7 @@ fn bounded(concurrent: &str, storm: &str) -> Desk {
 fn falls_ill(desk: &mut Desk, number: usize) -> bool {
     let (subject, owner) = pod(number);
     let mut found = found(facts(&subject.name), desk);
-    found.facts.pod.as_mut().unwrap().namespace.clone_from(&subject.namespace);
+    found.facts.pod.as_mut().unwrap().namespace = subject.namespace.to_string();
     found.facts.workload = None;
     found.population = Population { workload: 100, namespace: 250, mesh: 1_000 };
     let said = Signal {
@@ -65,8 +65,8 @@ fn ill(concurrent: &str) -> Desk {
 fn acting(desk: &Desk) -> (BTreeMap<String, usize>, BTreeMap<String, usize>, usize) {
     let (mut owners, mut namespaces, mut all) = (BTreeMap::new(), BTreeMap::new(), 0);
     for case in desk.state.open_incidents().filter(|case| case.phase.is_acting()) {
-        *owners.entry(case.key.owner.name.clone()).or_default() += 1;
-        *namespaces.entry(case.subject.namespace.clone()).or_default() += 1;
+        *owners.entry(case.key.owner.name.to_string()).or_default() += 1;
+        *namespaces.entry(case.subject.namespace.to_string()).or_default() += 1;
         all += 1;
     }
     (owners, namespaces, all)
@@ -143,7 +143,7 @@ fn a_storm_of_a_namespace_holds_the_acts_there_and_no_others() {
     let mut desk = bounded(&all, &format!("{{ namespace: 8%, mesh: {NEVER} }}"));
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     for number in 0..PODS {
-        let there = seen.entry(pod(number).0.namespace).or_default();
+        let there = seen.entry(pod(number).0.namespace.to_string()).or_default();
         *there += 1;
         assert_eq!(falls_ill(&mut desk, number), *there < 20, "pod {number}, the {there}. there");
     }

@@ -126,7 +126,7 @@ impl Desk {
 
     /// The step of this case that runs ends so.
     pub(super) fn executes_of(&mut self, id: &str, outcome: Outcome) -> Vec<Change> {
-        let case = &self.state.incidents[&IncidentId(id.to_owned())];
+        let case = &self.state.incidents[&IncidentId(id.into())];
         let plan = case.plan.as_ref().expect("it has a plan");
         let (incident, plan, run) = (case.id.clone(), plan.identity(), case.steps.len());
         let (step, direction) = (case.step, case.direction);
@@ -156,7 +156,7 @@ impl Desk {
 
     /// The same for the case of this id.
     pub(super) fn probes_of(&mut self, id: &str, level: Level) {
-        let id = IncidentId(id.to_owned());
+        let id = IncidentId(id.into());
         while matches!(self.state.incidents[&id].phase, Phase::Soaking | Phase::Probing) {
             self.wake();
             let (incident, probe, at) = (id.clone(), self.state.incidents[&id].probe, self.at);
@@ -206,9 +206,9 @@ pub(super) fn signal(subject: Subject, at: Timestamp) -> Signal {
         state: SignalState::Firing,
         severity: Severity::Critical,
         value: None,
-        labels: BTreeMap::new(),
+        labels: BTreeMap::new().into(),
         at,
-        source: "prometheus".to_owned(),
+        source: "prometheus".into(),
         alert: None,
         owner: None,
         depends_on: None,
@@ -235,10 +235,10 @@ pub(super) fn findings(subject: &Subject, spec: &str, at: Timestamp) -> Findings
         }],
     };
     let route = RouteFacts {
-        group: subject.group.clone(),
-        kind: subject.kind.clone(),
-        namespace: subject.namespace.clone(),
-        name: subject.name.clone(),
+        group: subject.group.to_string(),
+        kind: subject.kind.to_string(),
+        namespace: subject.namespace.to_string(),
+        name: subject.name.to_string(),
         uid: "u".to_owned(),
         spec_hash: hash(spec),
         hosts: vec!["cart".to_owned()],

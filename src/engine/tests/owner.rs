@@ -101,9 +101,9 @@ fn a_pod_that_went_ends_its_case_by_its_own_name() {
     ill(&mut desk, "cart-1");
     let bare = |desk: &Desk| Signal { owner: None, depends_on: None, ..over(&of_pod(HUNG, "cart-1", desk)) };
     let mut elsewhere = bare(&desk);
-    elsewhere.subject.namespace = "pay".to_owned();
+    elsewhere.subject.namespace = "pay".into();
     let mut other = bare(&desk);
-    other.source = "prometheus".to_owned();
+    other.source = "prometheus".into();
     assert!(desk.says(elsewhere).is_empty());
     assert!(desk.says(other).is_empty());
     assert_eq!(desk.state.open_count(), 1);

@@ -197,7 +197,7 @@ fn an_act_that_names_something_else_than_the_facts_is_no_plan() {
             unreachable!()
         };
         match field {
-            "target" => target.name = other(),
+            "target" => target.name = other().into(),
             "uid" => uid = other(),
             "container" => container = other(),
             _ => container_id = other(),
@@ -234,7 +234,7 @@ fn an_act_that_names_something_else_than_the_facts_is_no_plan() {
 #[test]
 fn only_the_owner_of_the_case_is_rolled_over() {
     let (mut found, mut stranger) = (facts("cart-1"), deployment());
-    stranger.name = "pay".to_owned();
+    stranger.name = "pay".into();
     found.workload.as_mut().unwrap().name = "pay".to_owned();
     let action = Action::RolloutRestart { target: stranger, uid: "w".to_owned(), generation: 3 };
     assert_eq!(checked(&action, &found), "invalid_plan");

@@ -90,7 +90,7 @@ pub(super) fn certificate() -> Subject {
 pub(super) fn of_pod(symptom: &str, pod: &str, desk: &Desk) -> Signal {
     Signal {
         symptom: symptom.parse().expect("it is a symptom"),
-        source: "watch".to_owned(),
+        source: "watch".into(),
         owner: Some(deployment()),
         depends_on: Some(istiod()),
         ..signal(Subject::pod("shop", pod), desk.at)
@@ -100,7 +100,7 @@ pub(super) fn of_pod(symptom: &str, pod: &str, desk: &Desk) -> Signal {
 /// What is said of something that belongs to nothing else.
 pub(super) fn of(symptom: &str, subject: Subject, desk: &Desk) -> Signal {
     let (symptom, source) = (symptom.parse().expect("it is a symptom"), "watch".to_owned());
-    Signal { symptom, source, ..signal(subject, desk.at) }
+    Signal { symptom, source: source.into(), ..signal(subject, desk.at) }
 }
 
 pub(super) fn down(desk: &Desk) -> Signal {

@@ -40,7 +40,7 @@ pub(super) fn acts(desk: &mut Desk, name: &str) -> bool {
 }
 
 fn resolves(desk: &mut Desk, id: &str) -> Vec<Change> {
-    let subject = desk.state.incidents[&IncidentId(id.to_owned())].subject.clone();
+    let subject = desk.state.incidents[&IncidentId(id.into())].subject.clone();
     let over = Signal { state: SignalState::Resolved, ..signal(subject, desk.at) };
     desk.hear(EventKind::Signal { signal: over })
 }
@@ -290,9 +290,8 @@ fn an_act_on_an_owner_and_one_on_its_member_exclude_each_other() {
             desk.breaks(name);
             if name == "member" {
                 let id = desk.id();
-                let mut case = desk.state.incidents.remove(&id).expect("it was opened");
+                let case = desk.state.case_mut(&id).expect("it was opened");
                 case.key.owner = owner.clone();
-                desk.state.incidents.insert(id, case);
             }
             desk.plans();
         }

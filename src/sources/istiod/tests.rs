@@ -17,7 +17,7 @@ const FROZEN: &str = include_str!("../../../tests/recorded/istiod/syncz-stale-fr
 
 fn standings(text: &str) -> Vec<(String, Standing)> {
     let words = read(text.as_bytes()).unwrap();
-    words.into_iter().map(|(pod, word)| (pod.name, word.standing)).collect()
+    words.into_iter().map(|(pod, word)| (pod.name.to_string(), word.standing)).collect()
 }
 
 fn well(text: &[u8]) -> usize {

@@ -52,8 +52,8 @@ impl Down {
                 continue;
             }
             let _ = match signal.state {
-                SignalState::Firing => self.0.insert(signal.source.clone()),
-                SignalState::Resolved => self.0.remove(&signal.source),
+                SignalState::Firing => self.0.insert(signal.source.to_string()),
+                SignalState::Resolved => self.0.remove(signal.source.as_str()),
             };
         }
         if before && !self.0.is_empty() {
@@ -114,7 +114,7 @@ fn given_up(case: &Incident) -> bool {
 /// Limits of ours on the rule always have a case that will take them back, or people have it.
 fn has_a_case(world: &World) -> Checked {
     let cared = world.state.open_incidents().any(|case| case.expires_at.is_some());
-    let given = world.state.incidents.values().any(given_up);
+    let given = world.state.incidents.values().any(|case| given_up(case));
     prop_assert!(cared || given || !world.ground.fleet.is_shed(), "limits are left behind");
     Ok(())
 }
@@ -138,7 +138,7 @@ fn limits_are_always_taken_back() {
         let end: Timestamp = world.now.saturating_add(LONGEST).expect("the span is small");
         world.settle(&mut tape, TURNS, &mut |world, _| {
             has_a_case(world)?;
-            let given = world.state.incidents.values().any(given_up);
+            let given = world.state.incidents.values().any(|case| given_up(case));
             let late = world.now.duration_since(end);
             prop_assert!(
                 given || late <= seconds(0) || !world.ground.fleet.is_shed(),
@@ -146,7 +146,7 @@ fn limits_are_always_taken_back() {
             );
             Ok(())
         })?;
-        let given = world.state.incidents.values().any(given_up);
+        let given = world.state.incidents.values().any(|case| given_up(case));
         prop_assert!(given || !world.ground.fleet.is_shed(), "limits that nobody takes back");
         Ok(())
     });

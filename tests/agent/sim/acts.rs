@@ -80,7 +80,7 @@ fn a_hung_proxy_gets_its_pod_out_of_the_endpoints_after_a_minute_and_a_new_pod_i
             get(&sim, &format!("/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices/{app}-abcde")).await;
         let endpoints = slice["endpoints"].as_array().expect("endpoints").clone();
         let ours =
-            endpoints.iter().find(|endpoint| endpoint["targetRef"]["name"] == name).expect("it is listed");
+            endpoints.iter().find(|endpoint| endpoint["targetRef"]["name"] == *name).expect("it is listed");
         assert_eq!(ours["conditions"]["ready"], false);
         ask(&sim, Method::DELETE, &format!("/api/v1/namespaces/shop/pods/{name}"), "", &Value::Null).await;
         wait(10).await;

@@ -103,7 +103,7 @@ impl Fleet {
     }
 
     pub(crate) fn truth(&self, subject: &Subject) -> Truth {
-        let rejected = self.pods.get(&subject.name).is_some_and(|pod| pod.rejected);
+        let rejected = self.pods.get(subject.name.as_str()).is_some_and(|pod| pod.rejected);
         Truth { down: self.ready == 0, rejected, no_budget: self.disruptions == 0 }
     }
 
@@ -152,10 +152,11 @@ impl Fleet {
         match action {
             Action::RestartSidecar { target, uid, container_id, .. } => self
                 .pods
-                .get(&target.name)
+                .get(target.name.as_str())
                 .is_some_and(|pod| *uid == id(pod.uid) && *container_id == id(pod.container)),
             Action::EvictPod { target, uid } => {
-                self.disruptions > 0 && self.pods.get(&target.name).is_some_and(|pod| *uid == id(pod.uid))
+                self.disruptions > 0
+                    && self.pods.get(target.name.as_str()).is_some_and(|pod| *uid == id(pod.uid))
             }
             Action::RolloutRestart { generation, .. } => *generation == self.generation,
             Action::ShedLoad { from, .. } => !self.shed && *from == Some(spec(self.revision, false)),
@@ -173,11 +174,11 @@ impl Fleet {
         }
         match action {
             Action::RestartSidecar { target, .. } => {
-                let pod = self.pods.get_mut(&target.name).expect("it fits");
+                let pod = self.pods.get_mut(target.name.as_str()).expect("it fits");
                 (pod.container, pod.restarts) = (pod.container + 1, pod.restarts + 1);
             }
             Action::EvictPod { target, .. } => {
-                self.pods.remove(&target.name);
+                self.pods.remove(target.name.as_str());
                 self.bear();
             }
             Action::RolloutRestart { .. } => {
@@ -200,7 +201,7 @@ impl Fleet {
     }
 
     pub(super) fn is_gone(&self, subject: &Subject) -> bool {
-        subject.kind == "Pod" && !self.pods.contains_key(&subject.name)
+        subject.kind == "Pod" && !self.pods.contains_key(subject.name.as_str())
     }
 
     /// What an inspection finds of the rule when the subject is gone; sometimes it cannot be read.

@@ -309,10 +309,10 @@ fn route_facts(truth: &Route, inspect: &Inspect, now: Timestamp) -> RouteFacts {
         }],
     });
     RouteFacts {
-        group: subject.group.clone(),
-        kind: subject.kind.clone(),
-        namespace: subject.namespace.clone(),
-        name: subject.name.clone(),
+        group: subject.group.to_string(),
+        kind: subject.kind.to_string(),
+        namespace: subject.namespace.to_string(),
+        name: subject.name.to_string(),
         uid: truth.uid.clone(),
         spec_hash: truth.spec,
         hosts: vec![host(subject)],

@@ -24,7 +24,7 @@ impl World {
         let is_pod = subject.kind == "Pod";
         let began = SignedDuration::from_secs(*tape.one(&[0, 0, 0, -5, -600]));
         let at = self.now.saturating_add(began).expect("the span is small");
-        let mut said = Signal { source: (*tape.one(&SOURCES)).to_owned(), ..signal(symptom, subject, at) };
+        let mut said = Signal { source: (*tape.one(&SOURCES)).into(), ..signal(symptom, subject, at) };
         if tape.percent(30) {
             said.state = SignalState::Resolved;
         }
@@ -52,7 +52,8 @@ impl World {
 
     fn of_control_plane(&self, source: &str, state: SignalState) -> EventKind {
         let source = source.to_owned();
-        let signal = Signal { source, state, ..signal("control_plane.down", istiod(), self.now) };
+        let signal =
+            Signal { source: source.into(), state, ..signal("control_plane.down", istiod(), self.now) };
         EventKind::Signal { signal }
     }
 

@@ -13,7 +13,7 @@ use super::fleet::{Fleet, Pod, id, spec};
 
 /// The facts that were asked for.
 pub(super) fn into(fleet: &Fleet, inspect: &Inspect, facts: &mut Facts) {
-    let pod = fleet.pods.get_key_value(&inspect.subject.name);
+    let pod = fleet.pods.get_key_value(inspect.subject.name.as_str());
     facts.pod = pod.map(|(name, pod)| pod_facts(name, pod));
     facts.proxy = pod.map(|(_, pod)| proxy_facts(pod));
     facts.control_plane = Some(control_plane(fleet));
