@@ -36,7 +36,7 @@ pub use budgets::{Budget, BudgetObject, Selector};
 pub use certificates::{Certificate, CertificateObject, Issuer, IssuerRef};
 pub use client::{Access, NoCluster, connect, limited, told};
 pub use diff::spec_diff;
-pub use fresh::FreshWorkload;
+pub use fresh::{FreshWorkload, RESTARTED_AT};
 pub use host::fqdn;
 pub use inventory::{Inventory, Watched};
 pub use limits::{outlier, tightest};

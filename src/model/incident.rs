@@ -332,7 +332,6 @@ pub struct Incident {
     pub others: BTreeSet<Symptom>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
 fn is_zero<N: Default + PartialEq>(count: &N) -> bool {
     *count == N::default()
 }

@@ -130,6 +130,7 @@ impl Effectors {
             name: workload.name.to_string(),
             uid: workload.uid.to_string(),
             generation: workload.generation,
+            restarted_at: found.restarted_at,
             replicas: workload.replicas,
             ready: workload.ready,
             updating: workload.updating,
