@@ -27,9 +27,9 @@ const TOKENS: [(&str, &str); 3] = [
 /// How long anything quick may take on a machine that is busy with all tests at once.
 pub(crate) const SOON: Duration = Duration::from_secs(40);
 
-/// Watches of an agent that watches all namespaces: routes of two kinds, rules, and the twelve kinds beside
+/// Watches of an agent that watches all namespaces: routes of two kinds, rules, and the thirteen kinds beside
 /// them.
-pub(crate) const WATCHES: usize = 15;
+pub(crate) const WATCHES: usize = 16;
 
 /// What differs from test to test.
 pub(crate) struct Settings {
