@@ -95,7 +95,7 @@ fn budgets(state: &mut State, change: &Change) {
         Change::AttemptsRefilled { key } => {
             // Its members lie right behind it in the order of keys.
             let own = state.attempts.range_mut(key.clone()..).take_while(|(own, _)| own.budget() == *key);
-            own.for_each(|(_, attempts)| attempts.spent = 0);
+            own.for_each(|(_, attempts)| attempts.refill());
             let open: Vec<IncidentId> = state
                 .open
                 .range(key.clone()..)
@@ -103,7 +103,8 @@ fn budgets(state: &mut State, change: &Change) {
                 .map(|(_, id)| id.clone())
                 .collect();
             for id in open {
-                state.case_mut(&id).into_iter().for_each(|case| case.attempts = 0);
+                let case = state.case_mut(&id);
+                case.into_iter().for_each(|case| (case.attempts, case.unwritten) = (0, 0));
             }
         }
         Change::Charged { charge, .. } => {
@@ -123,8 +124,11 @@ fn unwritten(state: &mut State, change: &Change) {
         return;
     };
     let nothing = matches!(outcome, Outcome::Stale { .. } | Outcome::Failed { .. });
-    if let Some(case) = state.incidents.get(incident).filter(|_| nothing) {
-        state.ledger.wrote_nothing(&case.key);
+    if let Some(case) = state.case_mut(incident).filter(|_| nothing) {
+        case.unwritten += 1;
+        let key = case.key.clone();
+        state.ledger.wrote_nothing(&key);
+        state.attempts.entry(key).or_default().unwritten += 1;
     }
 }
 
@@ -150,7 +154,8 @@ fn close(state: &mut State, at: Timestamp, id: &IncidentId, phase: Phase) {
 /// The case as it is when it opens; `None` for any other change.
 pub(super) fn opened_case(state: &State, at: Timestamp, change: &Change) -> Option<Incident> {
     let Change::Opened { incident: id, key, signal, candidates, deadline } = change else { return None };
-    let attempts = state.attempts.get(key).map_or(0, |attempts| attempts.spent);
+    let (attempts, unwritten) =
+        state.attempts.get(key).map_or((0, 0), |known| (known.spent, known.unwritten));
     Some(Incident {
         id: id.clone(),
         key: key.clone(),
@@ -167,6 +172,7 @@ pub(super) fn opened_case(state: &State, at: Timestamp, change: &Change) -> Opti
         phase_since: at,
         deadline: Some(*deadline),
         attempts,
+        unwritten,
         inspection: 0,
         inspect_at: None,
         unreadable: 0,
