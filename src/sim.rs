@@ -1,6 +1,9 @@
 //! The simulated cluster: an API server, its controllers and kubelets, a mesh whose traffic follows its
 //! routes, and faults.
 //!
+//! What the API server answers is held against the real one by `tests/cluster/differential.rs`, request by
+//! request; `differential/listed.rs` has the differences in single answers that stay, each with its reason.
+//!
 //! Everything follows from the seed, the clock and the writes, so that the same run can be had again. Time
 //! goes in whole seconds: controllers look once a second, and only when something has changed or is due.
 //! The same cluster is there in process ([`Sim::client`], [`Sim::prometheus`], [`Sim::proxy_answer`]) and
@@ -8,11 +11,12 @@
 //!
 //! What differs from a real cluster:
 //!
-//! - No authentication, authorization, admission, quotas, finalizers, owner references that block, HTTPS,
-//!   protobuf, exec, logs, or port-forward by SPDY (as kubectl's own): only WebSocket `v4.channel.k8s.io`.
+//! - No authentication, authorization, admission, quotas, owner references that block, HTTPS, protobuf,
+//!   exec, logs, or port-forward by SPDY (as kubectl's own): only WebSocket `v4.channel.k8s.io`.
 //! - Bodies are JSON: what kubectl sends in protobuf (`kubectl create configmap`, `auth can-i`) is refused
 //!   with 415; `kubectl create -f` and `apply -f` work.
-//! - Objects are not checked against schemas: unknown and wrong fields are kept as they are. Few defaults.
+//! - Objects are not checked against schemas: unknown and wrong fields are kept as they are. Defaults are
+//!   those of the fields that the shop and the tests use (`store::defaults`).
 //! - The kinds are those of `sim::kinds`; all have one stored version. `/openapi/v3` says only that
 //!   `fieldValidation` is known, so `kubectl explain` has nothing to tell.
 //! - Lists: a continued list shows the objects as they are then, not as they were at its first page;
@@ -72,13 +76,23 @@ struct State {
     store: Store,
     control: Control,
     mesh: Mesh,
+    life: Life,
+}
+
+/// Whether anything happens by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    /// Controllers, kubelets and traffic.
+    Whole,
+    /// The API server alone.
+    Still,
 }
 
 impl State {
     /// Lets every second until now pass: first what controllers do in it, then its traffic.
     fn catch_up(&mut self, now: Timestamp) {
-        let Self { store, control, mesh } = self;
-        while mesh.counted() < now.as_second() {
+        let Self { store, control, mesh, life } = self;
+        while *life == Life::Whole && mesh.counted() < now.as_second() {
             let second = mesh.counted() + 1;
             control.step(store, second);
             mesh.count(store, control, second);
@@ -86,6 +100,9 @@ impl State {
     }
 }
 
+/// The version at which [`Sim::alone`] begins, so that older ones are forgotten, as on a server that was
+/// restarted.
+const FIRST: u64 = 1_000;
 /// Seconds after which the cluster of the start has settled.
 const SETTLED_S: i64 = 60;
 
@@ -101,9 +118,22 @@ impl Sim {
         for second in 1..=SETTLED_S {
             control.step(&mut store, born.as_second() + second);
         }
-        let mesh = Mesh::new(seed, now);
-        let (changed, _) = tokio::sync::watch::channel(store.version());
-        Arc::new(Self { clock, state: Mutex::new(State { store, control, mesh }), changed })
+        let state = State { store, control, mesh: Mesh::new(seed, now), life: Life::Whole };
+        Self::of(clock, state)
+    }
+
+    /// The API server alone: an empty cluster in which no controller and no kubelet looks at what is written,
+    /// as where nothing but etcd and kube-apiserver runs. The tests hold it against the real server.
+    #[must_use]
+    pub fn alone(clock: Clock) -> Arc<Self> {
+        let now = clock.now();
+        let (control, mesh) = (Control::new(0, now), Mesh::new(0, now));
+        Self::of(clock, State { store: Store::since_version(FIRST), control, mesh, life: Life::Still })
+    }
+
+    fn of(clock: Clock, state: State) -> Arc<Self> {
+        let (changed, _) = tokio::sync::watch::channel(state.store.version());
+        Arc::new(Self { clock, state: Mutex::new(state), changed })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -131,6 +161,9 @@ impl Sim {
     /// How long until the controllers want to look again; `None` when nothing is due.
     fn next_look(&self) -> Option<std::time::Duration> {
         let state = self.lock();
+        if state.life == Life::Still {
+            return None;
+        }
         let next = state.control.next(&state.store)?;
         Some(self.clock.until(Timestamp::from_second(next).unwrap_or(Timestamp::MAX)))
     }

@@ -31,6 +31,13 @@ type Answer = Result<(StatusCode, Value), Refused>;
 /// Bodies larger than this are refused by the real server as well.
 const LARGEST: usize = 3 << 20;
 
+/// A part that a custom kind does not have: the real server says that the object is missing.
+fn unknown_part(path: &str) -> Option<Refused> {
+    let target = Target::of(path.rsplit_once('/')?.0)?;
+    let key = target.key().ok().filter(|_| !target.kind.native && target.part.is_none())?;
+    Some(Refused::not_found(&key))
+}
+
 pub(super) fn router(sim: Arc<Sim>) -> Router {
     Router::new().fallback(serve).with_state(sim)
 }
@@ -41,9 +48,16 @@ async fn serve(State(sim): State<Arc<Sim>>, request: http::Request<Body>) -> Res
         return answer;
     }
     let Some(target) = Target::of(parts.uri.path()) else {
+        if let Some(refused) = unknown_part(parts.uri.path()) {
+            return refused.into_response();
+        }
         let reviewed = parts.uri.path().ends_with("accessreviews");
         let body = axum::body::to_bytes(body, LARGEST).await.unwrap_or_default();
-        return if reviewed { discovery::review(&body) } else { Refused::no_such_path().into_response() };
+        return match reviewed {
+            true => discovery::review(&body),
+            false if discovery::knows(parts.uri.path()) => Refused::no_such_path().into_response(),
+            false => (StatusCode::NOT_FOUND, "404 page not found\n").into_response(),
+        };
     };
     if target.part == Some("portforward") {
         return forward::upgrade(&sim, &target, &mut parts);
@@ -56,7 +70,14 @@ async fn serve(State(sim): State<Arc<Sim>>, request: http::Request<Body>) -> Res
         }
     };
     let call = Call::of(target, &parts, body, sim.clock.now());
-    if parts.method == Method::GET && call.watches() && call.target.part.is_none() {
+    if let Some(refused) = write::unknown_options(&call, &parts.method) {
+        return refused.into_response();
+    }
+    if parts.method == Method::GET
+        && call.watches()
+        && call.target.part.is_none()
+        && call.target.name.is_none()
+    {
         return watch::watch(sim, call);
     }
     let answer = match (call.target.part, &parts.method) {
@@ -65,7 +86,7 @@ async fn serve(State(sim): State<Arc<Sim>>, request: http::Request<Body>) -> Res
         (None, &Method::DELETE) => write::delete(&sim, &call),
         (None | Some("status"), &Method::PATCH | &Method::PUT) => write::change(&sim, &call),
         (Some("status"), &Method::GET) => read::get(&sim, &call),
-        (Some("scale"), _) => parts::scale(&sim, &call),
+        (Some("scale"), &Method::GET | &Method::PATCH | &Method::PUT) => parts::scale(&sim, &call),
         (Some("eviction"), &Method::POST) => parts::evict(&sim, &call),
         _ => Err(Refused::method()),
     };

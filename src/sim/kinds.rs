@@ -126,6 +126,11 @@ impl Kind {
         KINDS.iter().find(|known| known.kind == kind).map(|known| known.plural)
     }
 
+    /// Whether an object is replaced only by who says which version.
+    pub(super) fn versioned(&self) -> bool {
+        !self.native || matches!(self.plural, "poddisruptionbudgets" | "leases")
+    }
+
     pub(super) fn has(&self, part: &str) -> bool {
         self.sub.contains(&part)
     }

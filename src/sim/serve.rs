@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use axum::serve::ListenerExt as _;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
@@ -64,6 +65,8 @@ pub async fn serve(sim: &Arc<Sim>, listen: SocketAddr) -> anyhow::Result<Serving
     let (api, prometheus) = (bound.local_addr()?, other.local_addr()?);
     let serve = |listener: TcpListener, router: axum::Router| {
         AbortOnDropHandle::new(tokio::spawn(async move {
+            // Small answers are not held back to go with others.
+            let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
             if let Err(error) = axum::serve(listener, router).await {
                 tracing::error!(%error, "a server of the simulation ended");
             }

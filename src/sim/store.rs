@@ -1,13 +1,16 @@
 //! Objects with versions, as an API server keeps them.
 
+mod defaults;
 mod fields;
 mod json_patch;
+mod leave;
 mod merge;
+mod settle;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::kinds::Kind;
@@ -16,7 +19,9 @@ use crate::model::merge::merged;
 
 pub(super) use fields::{Force, apply};
 pub(super) use json_patch::json_patch;
+use leave::{gone, granted, held, leaving, mark};
 pub(super) use merge::strategic;
+use settle::{meet, settle, unlike};
 
 /// Where an object lies: plural, namespace, name.
 pub(super) type Key = (String, String, String);
@@ -77,15 +82,19 @@ impl<'a> Write<'a> {
 pub(super) struct Parting<'a> {
     pub(super) uid: Option<&'a str>,
     pub(super) version: Option<&'a str>,
-    /// At once, even for a running pod.
-    pub(super) now: bool,
+    /// Seconds that a pod is granted to stop; otherwise what it says itself.
+    pub(super) grace: Option<i64>,
+    /// A finalizer that is to be worked off first: dependents go before, or are left alone.
+    pub(super) finalizer: Option<&'a str>,
     pub(super) dry: bool,
 }
 
-/// Seconds that a simulated pod takes to stop, of the 30 it is granted.
-const GRACE: i64 = 30;
-
 impl Store {
+    /// An empty one that has seen this version.
+    pub(super) fn since_version(version: u64) -> Self {
+        Self { version, ..Self::default() }
+    }
+
     pub(super) fn version(&self) -> u64 {
         self.version
     }
@@ -137,13 +146,19 @@ impl Store {
         mut object: Value,
         write: &Write<'_>,
     ) -> Result<Value, Refused> {
-        if self.objects.contains_key(&key) {
-            return Err(Refused::exists(&key));
+        if let Some(known) = self.objects.get(&key) {
+            return Err(Refused::exists(&key, if leaving(known) { "object is being deleted: " } else { "" }));
         }
         let kind = Kind::of(&key.0);
         if let Some(kind) = kind {
             object["apiVersion"] = json!(kind.api_version());
             object["kind"] = json!(kind.kind);
+        }
+        defaults::complete(&key.0, &mut object);
+        if let Some(status) = defaults::status(&key.0, &object)
+            && object.get("status").is_none_or(Value::is_null)
+        {
+            object["status"] = status;
         }
         let version = self.version + 1;
         let meta = meta(&mut object);
@@ -152,15 +167,21 @@ impl Store {
         }
         meta.insert("name".to_owned(), json!(key.2));
         meta.insert("uid".to_owned(), json!(format!("00000000-0000-4000-8000-{:012x}", self.uids + 1)));
-        meta.remove("generation");
+        // Where nobody counts, the real server keeps what it was told.
         if kind.is_some_and(|kind| kind.counted) {
             meta.insert("generation".to_owned(), json!(1));
         }
         meta.insert("creationTimestamp".to_owned(), json!(second(write.at)));
+        if key.0 == "services" {
+            defaults::address(&mut object);
+        }
         fields::sign(&Value::Null, &mut object, write);
-        self::meta(&mut object).insert("resourceVersion".to_owned(), json!(version.to_string()));
         if !write.dry {
-            self.uids += 1;
+            self::meta(&mut object).insert("resourceVersion".to_owned(), json!(version.to_string()));
+        }
+        // A rehearsal uses a uid up as well: no two answers may name the same one.
+        self.uids += 1;
+        if !write.dry {
             self.put(key, object.clone(), "ADDED");
         }
         Ok(object)
@@ -177,8 +198,16 @@ impl Store {
         let mut object = change(old)?;
         meet(key, old, &object)?;
         settle(key, old, &mut object, write.part);
+        defaults::complete(&key.0, &mut object);
         let kind = Kind::of(&key.0);
-        let counted = kind.is_some_and(|kind| kind.counted) && unlike(old, &object);
+        // A status that was taken away is an empty one.
+        if let Some(empty) = defaults::empty_status(&key.0, &object)
+            && object.get("status").is_none_or(Value::is_null)
+        {
+            object["status"] = empty;
+        }
+        let counted =
+            write.part == Part::Main && kind.is_some_and(|kind| kind.counted) && unlike(key, old, &object);
         if counted {
             let generation = old.pointer("/metadata/generation").and_then(Value::as_u64).unwrap_or(0);
             meta(&mut object).insert("generation".to_owned(), json!(generation + 1));
@@ -187,15 +216,24 @@ impl Store {
         if object == **old {
             return Ok(object);
         }
-        let version = self.version + 1;
-        meta(&mut object).insert("resourceVersion".to_owned(), json!(version.to_string()));
-        if !write.dry {
-            self.put(key.clone(), object.clone(), "MODIFIED");
+        // A rehearsal shows the version as it was.
+        if write.dry {
+            return Ok(object);
         }
+        // What held it back is gone: the answer shows the version before, the watch the one after.
+        if gone(&object) {
+            let mut last = object.clone();
+            self.version_of(&mut last);
+            self.take(key, &last);
+            return Ok(object);
+        }
+        self.version_of(&mut object);
+        self.put(key.clone(), object.clone(), "MODIFIED");
         Ok(object)
     }
 
-    /// Deletes an object; a running pod is only marked, and goes once it has stopped.
+    /// Deletes an object; a pod that has a node is only marked, and goes once it has stopped, and so is what
+    /// has finalizers.
     pub(super) fn delete(
         &mut self,
         key: &Key,
@@ -212,31 +250,56 @@ impl Store {
                 let why = format!(
                     "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object might have been {past}"
                 );
-                return Err(Refused::conflict(key, &why));
+                return Err(Refused::unlike(key, &why));
             }
         }
         let mut object = Value::clone(old);
-        let runs = key.0 == "pods" && object.pointer("/spec/nodeName").is_some();
-        if parting.dry {
-            return Ok(object);
+        let grace = if key.0 == "pods" { granted(old, parting.grace) } else { 0 };
+        if let Some(finalizer) = parting.finalizer.filter(|_| !leaving(old)) {
+            let mut known = old.pointer("/metadata/finalizers").and_then(Value::as_array).cloned();
+            known.get_or_insert_default().push(json!(finalizer));
+            meta(&mut object).insert("finalizers".to_owned(), json!(known));
         }
-        if runs && !parting.now {
-            if object.pointer("/metadata/deletionTimestamp").is_some() {
-                return Ok(object);
+        let held = held(&object);
+        let left = old.pointer("/metadata/deletionGracePeriodSeconds").and_then(Value::as_i64);
+        if grace == 0 && !held {
+            // Pods are told to go even where they go at once.
+            if key.0 == "pods" && left != Some(0) {
+                mark(&mut object, at, 0);
+                self.keep(key, &mut object, parting.dry);
             }
-            let end = at.checked_add(SignedDuration::from_secs(GRACE)).unwrap_or(at);
-            let version = (self.version + 1).to_string();
-            let meta = meta(&mut object);
-            meta.insert("deletionTimestamp".to_owned(), json!(second(end)));
-            meta.insert("deletionGracePeriodSeconds".to_owned(), json!(GRACE));
-            meta.insert("resourceVersion".to_owned(), json!(version));
-            self.put(key.clone(), object.clone(), "MODIFIED");
+            if !parting.dry {
+                let mut last = object.clone();
+                self.version_of(&mut last);
+                self.take(key, &last);
+            }
             return Ok(object);
         }
-        meta(&mut object).insert("resourceVersion".to_owned(), json!((self.version + 1).to_string()));
+        // Who goes already can only be hurried.
+        if left.is_some_and(|left| left == 0 || parting.grace.is_none_or(|grace| grace >= left)) {
+            return Ok(object);
+        }
+        mark(&mut object, at, grace);
+        self.keep(key, &mut object, parting.dry);
+        Ok(object)
+    }
+
+    /// Gives an object the next version.
+    fn version_of(&self, object: &mut Value) {
+        let version = (self.version + 1).to_string();
+        meta(object).insert("resourceVersion".to_owned(), json!(version));
+    }
+
+    fn keep(&mut self, key: &Key, object: &mut Value, dry: bool) {
+        if !dry {
+            self.version_of(object);
+            self.put(key.clone(), object.clone(), "MODIFIED");
+        }
+    }
+
+    fn take(&mut self, key: &Key, object: &Value) {
         let before = self.objects.remove(key);
         self.tell(key, Arc::new(object.clone()), "DELETED", before);
-        Ok(object)
     }
 
     /// A merge patch of the simulation on the main part.
@@ -266,81 +329,6 @@ impl Store {
             self.ring.pop_front();
         }
     }
-}
-
-/// Versions and uids that a write names must be those of the object.
-fn meet(key: &Key, old: &Value, new: &Value) -> Result<(), Refused> {
-    let text = |object: &'_ Value, field: &str| {
-        object.pointer(&format!("/metadata/{field}")).and_then(Value::as_str).map(str::to_owned)
-    };
-    let (wanted, found) = (text(new, "uid"), text(old, "uid"));
-    if wanted.is_some() && wanted != found {
-        let (wanted, found) = (wanted.unwrap_or_default(), found.unwrap_or_default());
-        let why = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}");
-        return Err(Refused::conflict(key, &why));
-    }
-    let wanted = text(new, "resourceVersion");
-    if wanted.is_some() && wanted != text(old, "resourceVersion") {
-        return Err(Refused::modified(key));
-    }
-    Ok(())
-}
-
-/// Puts back what a write of this part may not change.
-fn settle(key: &Key, old: &Value, object: &mut Value, part: Part) {
-    let apart = Kind::of(&key.0).is_some_and(|kind| kind.has("status"));
-    if part == Part::Status {
-        let status = object.get("status").cloned();
-        *object = old.clone();
-        put_back(object, "status", status);
-        return;
-    }
-    if apart {
-        put_back(object, "status", old.get("status").cloned());
-    }
-    for field in ["apiVersion", "kind"] {
-        put_back(object, field, old.get(field).cloned());
-    }
-    const FIXED: [&str; 9] = [
-        "uid",
-        "name",
-        "namespace",
-        "creationTimestamp",
-        "generation",
-        "resourceVersion",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "managedFields",
-    ];
-    for field in FIXED {
-        let was = old.pointer("/metadata").and_then(|meta| meta.get(field)).cloned();
-        match was {
-            Some(was) => meta(object).insert(field.to_owned(), was),
-            None => meta(object).remove(field),
-        };
-    }
-    for field in ["labels", "annotations"] {
-        if object.pointer(&format!("/metadata/{field}")).is_some_and(|map| *map == json!({})) {
-            meta(object).remove(field);
-        }
-    }
-}
-
-fn put_back(object: &mut Value, field: &str, value: Option<Value>) {
-    let Some(map) = object.as_object_mut() else { return };
-    match value {
-        Some(value) => map.insert(field.to_owned(), value),
-        None => map.remove(field),
-    };
-}
-
-/// Whether anything but metadata and status differs.
-fn unlike(old: &Value, new: &Value) -> bool {
-    let rest = |object: &Value| -> Map<String, Value> {
-        let map = object.as_object().cloned().unwrap_or_default();
-        map.into_iter().filter(|(key, _)| key != "metadata" && key != "status").collect()
-    };
-    rest(old) != rest(new)
 }
 
 pub(super) fn meta(object: &mut Value) -> &mut Map<String, Value> {

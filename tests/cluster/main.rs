@@ -10,6 +10,7 @@ mod certificates;
 mod control_plane;
 mod crash;
 mod deed;
+mod differential;
 mod heal;
 mod hung;
 mod inventory;
@@ -84,6 +85,8 @@ const STORIES: &[(&str, &str, Story)] = &[
         Box::pin(overload::killed_arrives(s))
     }),
     ("killed_in_a_shed_that_is_lost_it_sheds_once", "shed-lost", |s| Box::pin(overload::killed_lost(s))),
+    ("the_simulated_cluster_answers_as_the_real_one", "written", |s| Box::pin(differential::written(s))),
+    ("it_answers_generated_requests_as_the_real_one", "seeds", |s| Box::pin(differential::generated(s))),
     ("a_hung_proxy_is_restarted_where_a_budget_has_room", "proxies", |s| Box::pin(hung::story(s))),
 ];
 

@@ -33,6 +33,18 @@ fn serves(group: &str, version: &str) -> bool {
     KINDS.iter().any(|kind| kind.group == group && kind.versions.contains(&version))
 }
 
+/// Whether a path lies in a built-in group and version: elsewhere the real server knows nothing at all.
+pub(super) fn knows(path: &str) -> bool {
+    let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
+    match segments.as_slice() {
+        ["api", version, ..] => serves("", version),
+        ["apis", group, version, ..] => {
+            serves(group, version) && KINDS.iter().any(|kind| kind.group == *group && kind.native)
+        }
+        _ => false,
+    }
+}
+
 fn version() -> Value {
     json!({
         "major": "1", "minor": "36", "gitVersion": "v1.36.3", "gitCommit": "simulated", "gitTreeState": "clean",

@@ -35,7 +35,7 @@ impl Token {
             (Some(version), Some(namespace), Some(name)) => {
                 Ok(Self { version, after: (namespace.to_owned(), name.to_owned()) })
             }
-            _ => Err(Refused::bad("continue key is not valid")),
+            _ => Err(Refused::bad("invalid continue token: continue key is not valid")),
         }
     }
 
@@ -46,6 +46,13 @@ impl Token {
 
 const TOO_OLD: &str = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
 
+/// What is wrong with a version that is no number.
+pub(super) fn no_version(version: &str) -> String {
+    format!(
+        "resourceVersion: Invalid value: {version:?}: strconv.ParseUint: parsing {version:?}: invalid syntax"
+    )
+}
+
 fn list(store: &Store, call: &Call) -> Result<Value, Refused> {
     let selector = Selector::of(call)?;
     let token = call.asks("continue").map(Token::of).transpose()?;
@@ -53,7 +60,15 @@ fn list(store: &Store, call: &Call) -> Result<Value, Refused> {
         let next = format!("{}/{}/{}", store.version(), token.after.0, token.after.1);
         return Err(Refused::new(410, "Expired", TOO_OLD).going_on(&next));
     }
-    let limit = call.asks("limit").and_then(|limit| limit.parse::<usize>().ok()).filter(|limit| *limit > 0);
+    let limit = call.asks("limit").map(|limit| {
+        let wrong = |_| Refused::bad(format!("strconv.ParseInt: parsing {limit:?}: invalid syntax"));
+        limit.parse::<usize>().map_err(wrong)
+    });
+    let limit = limit.transpose()?.filter(|limit| *limit > 0);
+    if let Some(version) = call.asks("resourceVersion").filter(|version| version.parse::<u64>().is_err()) {
+        let text = format!("invalid resource version: {}", no_version(version));
+        return Err(Refused::bad(text));
+    }
     let namespace = call.target.namespace.as_deref();
     let after = |key: &Key| {
         token.as_ref().is_none_or(|token| (key.1.as_str(), key.2.as_str()) > (&token.after.0, &token.after.1))

@@ -111,8 +111,9 @@ impl Call {
     }
 
     pub(super) fn json(&self) -> Result<Value, Refused> {
-        if self.media == "application/vnd.kubernetes.protobuf" {
-            let text = "the body of the request was in an unknown format - accepted media types include: application/json";
+        let json = self.media.is_empty() || self.media.ends_with("json") || self.media.ends_with("yaml");
+        if !json {
+            let text = "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf";
             return Err(Refused::new(415, "UnsupportedMediaType", text));
         }
         serde_json::from_slice(&self.body).map_err(|error| Refused::bad(error.to_string()))

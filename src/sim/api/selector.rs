@@ -35,23 +35,27 @@ impl Selector {
             call.asks("fieldSelector").unwrap_or_default().split(',').filter(|term| !term.is_empty());
         let fields: Vec<(String, String, bool)> = fields
             .map(|term| {
-                let (key, value) = term.split_once('=').unwrap_or((term, ""));
+                let Some((key, value)) = term.split_once('=') else {
+                    let text = format!("invalid selector: '{term}'; can't understand '{term}'");
+                    return Err(Refused::bad(text));
+                };
                 let wanted = !key.ends_with('!');
                 let value = value.trim_start_matches('=').to_owned();
-                (key.trim_end_matches('!').to_owned(), value, wanted)
+                Ok((key.trim_end_matches('!').to_owned(), value, wanted))
             })
-            .collect();
+            .collect::<Result<_, _>>()?;
         if let Some((unknown, _, _)) = fields.iter().find(|(key, _, _)| !known(call.target.kind.plural, key))
         {
-            return Err(Refused::bad(format!("field label not supported: {unknown}")));
+            let own = matches!(call.target.kind.plural, "pods" | "events" | "nodes" | "namespaces");
+            return Err(Refused::bad(if own || !call.target.kind.native {
+                format!("field label not supported: {unknown}")
+            } else {
+                format!(
+                    "{unknown:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+                )
+            }));
         }
         Ok(Self { labels, fields })
-    }
-
-    /// The same, for one object only.
-    pub(super) fn and_name(mut self, name: &str) -> Self {
-        self.fields.push(("metadata.name".to_owned(), name.to_owned(), true));
-        self
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -103,6 +107,9 @@ fn split(text: &str) -> Vec<String> {
 
 impl Term {
     fn of(text: &str) -> Result<Self, Refused> {
+        if text.contains('(') != text.contains(')') {
+            return Err(Refused::bad("unable to parse requirement: found '', expected: ',' or ')'"));
+        }
         let list = |values: &str| -> Vec<String> {
             let inner = values.trim().trim_start_matches('(').trim_end_matches(')');
             inner.split(',').map(|value| value.trim().to_owned()).collect()

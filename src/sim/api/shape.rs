@@ -61,7 +61,7 @@ impl Form {
         match self {
             Self::Whole => json!({
                 "kind": format!("{}List", target.kind.kind), "apiVersion": target.api_version,
-                "metadata": meta, "items": each(whole),
+                "metadata": list_meta(target, meta), "items": each(bare),
             }),
             Self::Metadata => json!({
                 "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": meta,
@@ -77,6 +77,25 @@ pub(super) fn whole(target: &Target, object: &Value) -> Value {
     object["apiVersion"] = json!(target.api_version);
     object["kind"] = json!(target.kind.kind);
     object
+}
+
+/// In lists the built-in kinds do not say what they are.
+fn bare(target: &Target, object: &Value) -> Value {
+    let mut object = whole(target, object);
+    if let Some(map) = object.as_object_mut().filter(|_| target.kind.native) {
+        map.remove("apiVersion");
+        map.remove("kind");
+    }
+    object
+}
+
+/// Lists of custom kinds say that nothing follows, the others say nothing.
+fn list_meta(target: &Target, meta: &Value) -> Value {
+    let mut meta = meta.clone();
+    if !target.kind.native && meta.get("continue").is_none() {
+        meta["continue"] = json!("");
+    }
+    meta
 }
 
 pub(super) fn metadata(object: &Value) -> Value {

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
+use super::read::no_version;
 use super::request::Call;
 use super::selector::Selector;
 use crate::sim::Sim;
@@ -32,18 +33,23 @@ struct Watching {
 }
 
 pub(super) fn watch(sim: Arc<Sim>, call: Call) -> Response {
-    let mut selector = match Selector::of(&call) {
+    let selector = match Selector::of(&call) {
         Ok(selector) => selector,
         Err(refused) => return refused.into_response(),
     };
-    if let Some(name) = &call.target.name {
-        selector = selector.and_name(name);
-    }
     let version = call.asks("resourceVersion").filter(|version| *version != "0").map(str::parse::<u64>);
     let version = match version.transpose() {
         Ok(version) => version,
-        Err(error) => return Refused::bad(format!("resourceVersion: {error}")).into_response(),
+        Err(_) => {
+            let said = call.asks("resourceVersion").unwrap_or_default();
+            return Refused::new(500, "", no_version(said)).into_response();
+        }
     };
+    if call.is("sendInitialEvents") && call.asks("resourceVersionMatch") != Some("NotOlderThan") {
+        let why = "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+        let wrong = ("FieldValueForbidden", why);
+        return Refused::options("ListOptions", "resourceVersionMatch", wrong).into_response();
+    }
     let version = version.filter(|_| !call.is("sendInitialEvents"));
     let lasts = call.asks("timeoutSeconds").and_then(|seconds| seconds.parse().ok());
     let end = lasts.map(|seconds| Instant::now() + Duration::from_secs(seconds));
@@ -137,11 +143,18 @@ impl Watching {
             (true, false) => "DELETED",
             (false, false) => return None,
         };
-        Some(line(kind, &self.call.form.one(&self.call.target, &change.object)))
+        let Some(before) = change.before.as_ref().filter(|_| kind == "DELETED" && change.kind != "DELETED")
+        else {
+            return Some(line(kind, &self.call.form.one(&self.call.target, &change.object)));
+        };
+        // Who leaves the selector is shown as it was in it, with the version of the change.
+        let mut gone = Value::clone(before);
+        gone["metadata"]["resourceVersion"] = json!(change.version.to_string());
+        Some(line(kind, &self.call.form.one(&self.call.target, &gone)))
     }
 
     fn bookmark_line(&self, version: u64, annotations: &Value) -> Bytes {
-        let mut meta = json!({ "resourceVersion": version.to_string(), "creationTimestamp": null });
+        let mut meta = json!({ "resourceVersion": version.to_string() });
         if *annotations != json!({}) {
             meta["annotations"] = annotations.clone();
         }

@@ -1,6 +1,6 @@
 //! Creating, changing and deleting.
 
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -41,9 +41,7 @@ fn make(store: &mut Store, call: &Call, mut object: Value, write: &Write<'_>) ->
     }
     let said = text(&object, "/metadata/namespace");
     if !said.is_empty() && said != namespace {
-        return Err(Refused::bad(format!(
-            "the namespace of the provided object does not match the namespace sent on the request: {said:?} {namespace:?}"
-        )));
+        return Err(Refused::bad(ELSEWHERE));
     }
     let (mut name, start) =
         (text(&object, "/metadata/name").to_owned(), text(&object, "/metadata/generateName"));
@@ -63,46 +61,83 @@ fn make(store: &mut Store, call: &Call, mut object: Value, write: &Write<'_>) ->
         return Err(Refused::not_found(&key("namespaces", "", &namespace)));
     }
     if !text(&object, "/metadata/resourceVersion").is_empty() {
-        return Err(Refused::bad("resourceVersion should not be set on objects to be created"));
+        let text = "resourceVersion should not be set on objects to be created";
+        return Err(Refused::new(500, "", text));
     }
-    defaults(target.kind.plural, &mut object);
-    store.create(place, object, write)
-}
-
-/// The few defaults that the simulation itself needs.
-fn defaults(plural: &str, object: &mut Value) {
     if let Some(map) = object.as_object_mut()
-        && super::super::kinds::Kind::of(plural).is_some_and(|kind| kind.has("status"))
+        && target.kind.has("status")
     {
         map.remove("status");
     }
-    let mut set = |pointer: &str, field: &str, value: Value| {
-        if let Some(Value::Object(map)) = object.pointer_mut(pointer) {
-            map.entry(field).or_insert(value);
-        }
-    };
-    match plural {
-        "pods" => {
-            set("/spec", "restartPolicy", json!("Always"));
-            set("", "status", json!({ "phase": "Pending" }));
-        }
-        "deployments" | "statefulsets" | "replicasets" => {
-            set("/spec", "replicas", json!(1));
-            set("/spec/template/spec", "restartPolicy", json!("Always"));
-        }
-        "namespaces" => set("", "status", json!({ "phase": "Active" })),
-        "services" => set("/spec", "type", json!("ClusterIP")),
-        _ => {}
+    store.create(place, object, write)
+}
+
+const ELSEWHERE: &str =
+    "the namespace of the provided object does not match the namespace sent on the request";
+
+/// Name and namespace of an object are those of its path, and objects of some kinds say which version they replace.
+fn fits(key: &Key, call: &Call, object: &Value) -> Result<(), Refused> {
+    let (name, namespace) = (text(object, "/metadata/name"), text(object, "/metadata/namespace"));
+    if !name.is_empty() && name != key.2 {
+        let text = format!("the name of the object ({name}) does not match the name on the URL ({})", key.2);
+        return Err(Refused::bad(text));
+    }
+    if !namespace.is_empty() && namespace != key.1 {
+        return Err(Refused::bad(ELSEWHERE));
+    }
+    let version = object.pointer("/metadata/resourceVersion");
+    if call.target.kind.versioned() && version.is_none_or(|version| *version == "") {
+        return Err(Refused::unversioned(key));
+    }
+    Ok(())
+}
+
+/// What a patch makes of an object has its own uid still.
+fn same_uid(key: &Key, old: &Value, new: &Value) -> Result<(), Refused> {
+    let uid = text(new, "/metadata/uid");
+    if uid.is_empty() || uid == text(old, "/metadata/uid") {
+        Ok(())
+    } else {
+        Err(Refused::other_uid(key, uid))
     }
 }
 
+/// Refuses values of `dryRun` and `propagationPolicy` that nobody knows, rather than writing for real.
+pub(super) fn unknown_options(call: &Call, method: &Method) -> Option<Refused> {
+    let kind = match *method {
+        Method::POST => "CreateOptions",
+        Method::PUT => "UpdateOptions",
+        Method::PATCH => "PatchOptions",
+        Method::DELETE => "DeleteOptions",
+        _ => return None,
+    };
+    let reason = "FieldValueNotSupported";
+    if let Some(value) = call.asks("dryRun").filter(|value| *value != "All") {
+        let why = format!("Unsupported value: [{value:?}]: supported values: \"All\"");
+        return Some(Refused::options(kind, "dryRun", (reason, &why)));
+    }
+    let body = if *method == Method::DELETE { call.json().ok() } else { None };
+    let said = body.as_ref().and_then(|body| body["propagationPolicy"].as_str());
+    let policy = said.or_else(|| call.asks("propagationPolicy"))?;
+    if matches!(policy, "Foreground" | "Background" | "Orphan") {
+        return None;
+    }
+    let known = r#"supported values: "Foreground", "Background", "Orphan", "nil""#;
+    let why = format!("Unsupported value: {policy:?}: {known}");
+    Some(Refused::options(kind, "propagationPolicy", (reason, &why)))
+}
+
+/// Kinds that a PUT makes where there is none.
+const MADE_BY_PUT: [&str; 3] = ["events", "leases", "services"];
+
 /// What a patch may be written in.
 fn unknown(call: &Call) -> Refused {
-    let strategic = if call.target.kind.native { "application/strategic-merge-patch+json, " } else { "" };
-    let text = format!(
-        "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, {strategic}application/apply-patch+yaml"
-    );
-    Refused::new(415, "UnsupportedMediaType", text).detailed(json!({}))
+    if call.media != "application/strategic-merge-patch+json" {
+        let text = "415: Unsupported Media Type";
+        return Refused::new(415, "UnsupportedMediaType", text).detailed(json!({}));
+    }
+    let text = "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+    Refused::new(415, "UnsupportedMediaType", text)
 }
 
 pub(super) fn change(sim: &Sim, call: &Call) -> Answer {
@@ -110,7 +145,6 @@ pub(super) fn change(sim: &Sim, call: &Call) -> Answer {
     if !call.put && call.media == "application/apply-patch+yaml" {
         return apply(sim, call, &key);
     }
-    let body = call.json()?;
     let by = call.media.as_str();
     let known = call.put
         || matches!(by, "application/merge-patch+json" | "application/json-patch+json")
@@ -118,13 +152,39 @@ pub(super) fn change(sim: &Sim, call: &Call) -> Answer {
     if !known {
         return Err(unknown(call));
     }
+    let body = call.json()?;
+    let list = by == "application/json-patch+json";
+    if call.put {
+        let name = text(&body, "/metadata/name");
+        if !name.is_empty() && name != key.2 {
+            fits(&key, call, &body)?;
+        }
+    }
+    if !call.put && if list { !body.is_array() } else { !body.is_object() } {
+        return Err(Refused::bad("a patch of another shape"));
+    }
     let written = |object: &Value| call.form.one(&call.target, object);
     sim.with(|store, at| {
+        if call.put && store.get(&key).is_none() && MADE_BY_PUT.contains(&key.0.as_str()) {
+            let mut body = body;
+            let named = store::meta(&mut body).remove("resourceVersion");
+            let mut made = make(store, call, body, &write(call, at))?;
+            // A rehearsal shows the version it was given.
+            if let Some(version) = named.filter(|_| call.dry()) {
+                store::meta(&mut made).insert("resourceVersion".to_owned(), version);
+            }
+            return Ok((StatusCode::CREATED, written(&made)));
+        }
         let done = store.change(&key, &write(call, at), |old| match by {
-            _ if call.put => Ok(body),
-            "application/json-patch+json" => store::json_patch(old, &body),
-            "application/strategic-merge-patch+json" => Ok(store::strategic(old, &body)),
-            _ => Ok(merged(old, &body)),
+            _ if call.put => fits(&key, call, &body).map(|()| body),
+            _ => {
+                let new = match by {
+                    "application/json-patch+json" => store::json_patch(old, &body)?,
+                    "application/strategic-merge-patch+json" => store::strategic(old, &body),
+                    _ => merged(old, &body),
+                };
+                fits(&key, call, &new).and_then(|()| same_uid(&key, old, &new)).map(|()| new)
+            }
         });
         done.map(|object| (StatusCode::OK, written(&object)))
     })
@@ -137,8 +197,8 @@ fn apply(sim: &Sim, call: &Call, key: &Key) -> Answer {
         Refused::bad(format!("error decoding YAML: this simulation reads JSON only: {why}"))
     })?;
     let Some(manager) = call.asks("fieldManager") else {
-        let text = "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch";
-        return Err(Refused::new(422, "Invalid", text).detailed(json!({})));
+        let why = "Required value: is required for apply patch";
+        return Err(Refused::options("PatchOptions", "fieldManager", ("FieldValueRequired", why)));
     };
     let force = if call.is("force") { Force::Yes } else { Force::No };
     sim.with(|store, at| {
@@ -157,13 +217,18 @@ fn apply(sim: &Sim, call: &Call, key: &Key) -> Answer {
 pub(super) fn delete(sim: &Sim, call: &Call) -> Answer {
     let options = if call.body.is_empty() { Value::Null } else { call.json()? };
     if call.target.name.is_none() {
-        return delete_all(sim, call);
+        return delete_all(sim, call, &options);
     }
     let key = call.target.key()?;
     sim.with(|store, at| {
-        let gone = store.delete(&key, at, parting(call, &options))?;
+        let parting = parting(call, &options);
+        let mut gone = store.delete(&key, at, parting)?;
+        if store.get(&key).is_none() {
+            let version = store.version().to_string();
+            store::meta(&mut gone).insert("resourceVersion".to_owned(), json!(version));
+        }
         let leaves = gone.pointer("/metadata/deletionTimestamp").is_some();
-        if leaves || call.target.kind.plural == "pods" {
+        if leaves || matches!(call.target.kind.plural, "pods" | "services") {
             return Ok((StatusCode::OK, call.form.one(&call.target, &gone)));
         }
         let mut details = json!({ "name": key.2, "kind": key.0, "uid": gone["metadata"]["uid"] });
@@ -175,26 +240,41 @@ pub(super) fn delete(sim: &Sim, call: &Call) -> Answer {
     })
 }
 
-pub(super) fn parting<'o>(call: &Call, options: &'o Value) -> Parting<'o> {
+pub(super) fn parting<'o>(call: &'o Call, options: &'o Value) -> Parting<'o> {
+    // Options in a body are all there are: those of the query are then not looked at.
+    let alone = options.is_null();
     let said = |name: &str| options.pointer(&format!("/preconditions/{name}")).and_then(Value::as_str);
-    let zero = options.get("gracePeriodSeconds").and_then(Value::as_i64) == Some(0);
+    let grace = options.get("gracePeriodSeconds").and_then(Value::as_i64);
     let dry = options.get("dryRun").is_some_and(|dry| *dry == json!(["All"]));
+    let in_body = options.get("propagationPolicy").and_then(Value::as_str);
+    let policy = if alone { call.asks("propagationPolicy") } else { in_body };
     Parting {
         uid: said("uid"),
         version: said("resourceVersion"),
-        now: zero || call.asks("gracePeriodSeconds") == Some("0"),
-        dry: dry || call.dry(),
+        grace: if alone { call.asks("gracePeriodSeconds").and_then(|text| text.parse().ok()) } else { grace },
+        finalizer: match policy {
+            Some("Foreground") => Some("foregroundDeletion"),
+            Some("Orphan") => Some("orphan"),
+            _ => None,
+        },
+        dry: if alone { call.dry() } else { dry },
     }
 }
 
-fn delete_all(sim: &Sim, call: &Call) -> Answer {
+fn delete_all(sim: &Sim, call: &Call, options: &Value) -> Answer {
     let selector = super::selector::Selector::of(call)?;
     sim.with(|store, at| {
         let entries = store.entries(call.target.kind.plural, call.target.namespace.as_deref());
-        let keys: Vec<Key> =
-            entries.filter(|(_, object)| selector.picks(object)).map(|(key, _)| key.clone()).collect();
-        let parting = Parting { dry: call.dry(), ..Parting::default() };
-        let gone = keys.iter().map(|key| store.delete(key, at, parting)).collect::<Result<Vec<_>, _>>()?;
+        let chosen: Vec<(Key, Value)> = entries
+            .filter(|(_, object)| selector.picks(object))
+            .map(|(key, object)| (key.clone(), object.clone()))
+            .collect();
+        let parting = parting(call, options);
+        for (key, _) in &chosen {
+            store.delete(key, at, parting)?;
+        }
+        // They are shown as they were.
+        let gone: Vec<Value> = chosen.into_iter().map(|(_, object)| object).collect();
         let meta = json!({ "resourceVersion": store.version().to_string() });
         let gone: Vec<&Value> = gone.iter().collect();
         Ok((StatusCode::OK, call.form.list(&call.target, &gone, &meta)))

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{keys, leaves, number, owner, ready, text};
 use crate::sim::kinds::key;
 use crate::sim::refused::Refused;
-use crate::sim::store::{Key, Store};
+use crate::sim::store::{Key, Store, second};
 
 const BY: &str = "kube-controller-manager";
 
@@ -23,10 +23,12 @@ pub(super) fn count(store: &mut Store, at: Timestamp) {
         let known = budget.pointer("/status/conditions/0").filter(|known| known["reason"] == reason);
         let condition = known.cloned().unwrap_or_else(|| {
             json!({ "type": "DisruptionAllowed", "status": if allowed { "True" } else { "False" }, "reason": reason,
-                "message": "", "lastTransitionTime": crate::sim::store::second(at), "observedGeneration": budget["metadata"]["generation"] })
+                "message": "", "lastTransitionTime": second(at), "observedGeneration": budget["metadata"]["generation"] })
         });
         status["conditions"] = json!([condition]);
         status["observedGeneration"] = budget["metadata"]["generation"].clone();
+        // Pods that were evicted are counted as leaving by themselves.
+        status["disruptedPods"] = Value::Null;
         store.report(&key, &status, BY, at);
     }
 }
@@ -100,16 +102,38 @@ pub(in crate::sim) fn room(store: &mut Store, pod: &Key, at: Timestamp, dry: boo
         }
     }
     let allowed = figure("disruptionsAllowed");
+    if figure("observedGeneration") < number(budget, "/metadata/generation").unwrap_or(0) {
+        let why = format!("The disruption budget {name} is still being processed by the server.");
+        return Err(full(&why, Some(10)));
+    }
     if allowed < 1 {
-        let why =
-            format!("The disruption budget {name} needs {desired} healthy pods and has {healthy} currently");
-        let text = "Cannot evict pod as it would violate the pod's disruption budget.";
-        return Err(Refused::new(429, "TooManyRequests", text)
-            .detailed(json!({ "causes": [{ "reason": "DisruptionBudget", "message": why }] })));
+        let why = if healthy <= desired {
+            format!("The disruption budget {name} needs {desired} healthy pods and has {healthy} currently")
+        } else {
+            format!("The disruption budget {name} does not allow evicting pods currently")
+        };
+        return Err(full(&why, None));
     }
     if !dry {
-        let status = json!({ "disruptionsAllowed": allowed - 1 });
+        let mut status =
+            json!({ "disruptionsAllowed": allowed - 1, "disruptedPods": { &pod.2: second(at) } });
+        if allowed == 1 {
+            status["conditions"] = json!([{
+                "type": "DisruptionAllowed", "status": "False", "reason": "InsufficientPods", "message": "",
+                "lastTransitionTime": second(at), "observedGeneration": budget["status"]["observedGeneration"],
+            }]);
+        }
         store.report(&key("poddisruptionbudgets", &pod.1, &name), &status, "kube-apiserver", at);
     }
     Ok(())
+}
+
+/// The refusal of a budget, with the seconds after which it is worth asking again.
+fn full(why: &str, again: Option<u32>) -> Refused {
+    let text = "Cannot evict pod as it would violate the pod's disruption budget.";
+    let mut details = json!({ "causes": [{ "reason": "DisruptionBudget", "message": why }] });
+    if let Some(seconds) = again {
+        details["retryAfterSeconds"] = json!(seconds);
+    }
+    Refused::new(429, "TooManyRequests", text).detailed(details)
 }

@@ -3,17 +3,66 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{keys, text};
 use crate::sim::kinds::Kind;
 use crate::sim::store::{Key, Parting, Store};
 
+const BY: &str = "kube-controller-manager";
+
 /// Kinds whose objects are made by a controller.
 const OWNED: [&str; 3] = ["replicasets", "pods", "endpointslices"];
 
+/// Works off what a delete asked for before its object may go: its dependents go first, or are left alone.
+fn finish(store: &mut Store, at: Timestamp) {
+    let asked = |object: &Value, finalizer: &str| {
+        super::leaves(object)
+            && object["metadata"]["finalizers"].as_array().is_some_and(|all| all.contains(&json!(finalizer)))
+    };
+    for finalizer in ["foregroundDeletion", "orphan"] {
+        let kinds = crate::sim::kinds::KINDS.iter();
+        let leaving: Vec<Key> = kinds
+            .flat_map(|kind| store.entries(kind.plural, None))
+            .filter(|(_, object)| asked(object, finalizer))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in leaving {
+            release(store, &key, finalizer, at);
+        }
+    }
+}
+
+fn release(store: &mut Store, key: &Key, finalizer: &str, at: Timestamp) {
+    let Some(object) = store.get(key).cloned() else { return };
+    let uid = &object["metadata"]["uid"];
+    let mut waits = false;
+    for plural in OWNED {
+        for of in keys(store, plural) {
+            let owners = store.get(&of).and_then(|owned| owned["metadata"]["ownerReferences"].as_array());
+            let others: Vec<Value> =
+                owners.into_iter().flatten().filter(|owner| owner["uid"] != *uid).cloned().collect();
+            if owners.is_none_or(|all| all.len() == others.len()) {
+                continue;
+            }
+            if finalizer == "orphan" {
+                store.edit(&of, &json!({ "metadata": { "ownerReferences": others } }), BY, at);
+            } else {
+                store.delete(&of, at, Parting::default()).ok();
+                waits |= store.get(&of).is_some();
+            }
+        }
+    }
+    let finalizers = object["metadata"]["finalizers"].as_array().into_iter().flatten();
+    let rest: Vec<&Value> = finalizers.filter(|one| *one != finalizer).collect();
+    if !waits {
+        store.edit(key, &json!({ "metadata": { "finalizers": rest } }), BY, at);
+    }
+}
+
 /// Deletes objects whose controlling owner is gone, and what is in namespaces that are gone.
 pub(super) fn collect(store: &mut Store, at: Timestamp) {
+    finish(store, at);
     let mut alive = BTreeSet::new();
     for plural in ["deployments", "replicasets", "statefulsets", "daemonsets", "services"] {
         alive.extend(store.list(plural, None).map(|object| text(object, "/metadata/uid").to_owned()));

@@ -28,7 +28,7 @@ pub(super) fn run(control: &mut Control, store: &mut Store, at: Timestamp) {
             super::event(store, &key, ("Killing", "Stopping container istio-proxy"), at);
         }
         if pod.stops.is_some_and(|stops| stops <= second) {
-            store.delete(&key, at, Parting { now: true, ..Parting::default() }).ok();
+            store.delete(&key, at, Parting { grace: Some(0), ..Parting::default() }).ok();
             continue;
         }
         let down = control.faults.istiod_down;

@@ -22,10 +22,13 @@ fn apply(object: &mut Value, step: &Value) -> Option<()> {
     let path = step.get("path")?.as_str()?;
     let value = step.get("value");
     match step.get("op")?.as_str()? {
-        "test" => (object.pointer(path) == value.or(Some(&Value::Null))).then_some(()),
+        // What is not there is as good as null.
+        "test" => {
+            (object.pointer(path).unwrap_or(&Value::Null) == value.unwrap_or(&Value::Null)).then_some(())
+        }
         "add" => add(object, path, value?.clone()),
         "remove" => remove(object, path).map(drop),
-        "replace" => object.pointer_mut(path).map(|found| *found = value.cloned().unwrap_or_default()),
+        "replace" => replace(object, path, value.cloned().unwrap_or_default()),
         "copy" => {
             let from = object.pointer(step.get("from")?.as_str()?)?.clone();
             add(object, path, from)
@@ -63,6 +66,21 @@ fn add(object: &mut Value, path: &str, value: Value) -> Option<()> {
         _ => return None,
     }
     Some(())
+}
+
+/// In a map the real server also replaces what is not there.
+fn replace(object: &mut Value, path: &str, value: Value) -> Option<()> {
+    if let Some(found) = object.pointer_mut(path) {
+        *found = value;
+        return Some(());
+    }
+    match parent(object, path)? {
+        (Value::Object(map), last) => {
+            map.insert(last, value);
+            Some(())
+        }
+        _ => None,
+    }
 }
 
 fn remove(object: &mut Value, path: &str) -> Option<Value> {
