@@ -56,7 +56,6 @@ pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 /// Logs to standard error, at these levels unless the environment says otherwise. A thread of its own writes
 /// what has gathered in one go, or a storm would spend its time in writes of single lines. Nothing is left
 /// out; what the answer holds must live as long as there is something to log.
-#[must_use]
 pub(super) fn log(levels: &str) -> WorkerGuard {
     let filter = EnvFilter::try_from_env("MESHMEND_LOG").unwrap_or_else(|_| EnvFilter::new(levels));
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
