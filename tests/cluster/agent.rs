@@ -271,6 +271,29 @@ impl Agent<'_> {
         Ok(incident)
     }
 
+    /// All incidents.
+    pub(crate) async fn incidents(&self) -> anyhow::Result<Vec<Value>> {
+        let (status, all) = self.call("read", "/v1/incidents", None).await?;
+        anyhow::ensure!(status == 200, "the incidents were answered {status}: {all}");
+        Ok(all["incidents"].as_array().context("the incidents are a list")?.clone())
+    }
+
+    /// The newest incident about this symptom and subject.
+    pub(crate) async fn incident_about(
+        &self,
+        (symptom, namespace, name): (&str, &str, &str),
+        limit: Duration,
+    ) -> anyhow::Result<Value> {
+        until(&format!("an incident {symptom} of {namespace}/{name}"), limit, async || {
+            let ours = |incident: &&Value| {
+                let of = &incident["subject"];
+                incident["symptom"] == symptom && of["namespace"] == namespace && of["name"] == name
+            };
+            Ok(self.incidents().await?.iter().rfind(ours).cloned())
+        })
+        .await
+    }
+
     /// Waits until an incident is in a phase; when it ends in another one, it says how.
     pub(crate) async fn phase(&self, id: &str, phase: &str, limit: Duration) -> anyhow::Result<Value> {
         const ENDS: [&str; 5] = ["resolved", "escalated", "suppressed", "expired", "gone"];

@@ -275,6 +275,11 @@ impl ControlPlane {
             // No controller runs that would make the default accounts that pods are given otherwise.
             command.arg("--disable-admission-plugins=ServiceAccount");
         }
+        if self.extent == Extent::Whole {
+            // The controllers complain all the time where it is missing; nobody comes by this way.
+            command.arg(file("requestheader-client-ca-file", &files.ca));
+            command.arg("--requestheader-allowed-names=nobody");
+        }
         self.keep(name, &command)?;
         let url = format!("https://127.0.0.1:{port}");
         let client = self.admin_at(&url).await?;

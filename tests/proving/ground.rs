@@ -24,7 +24,7 @@ use crate::process::Component;
 use crate::traffic::{Load, Wanted};
 use crate::wait::until;
 
-pub(crate) use objects::Workload;
+pub(crate) use objects::{Sidecar, Workload};
 
 /// How long a workload may take until all its pods are ready, on a machine busy with other proofs.
 pub(crate) const SOON: Duration = Duration::from_secs(90);
@@ -41,7 +41,6 @@ pub(crate) struct Ground {
     pub(crate) folder: PathBuf,
     client: kube::Client,
     parts: Parts,
-    kubeconfig: PathBuf,
     began: Instant,
     prometheus: OnceLock<Arc<Component>>,
 }
@@ -73,13 +72,15 @@ impl Ground {
         let launch = Launch {
             envoy: parts.envoy.clone(),
             root: folder.join("mesh"),
+            targets: folder.join("targets"),
             logs: folder.join("pods"),
-            kubeconfig: kubeconfig.clone(),
+            kubeconfig,
         };
         std::fs::create_dir_all(&launch.root)?;
+        std::fs::create_dir_all(&launch.targets)?;
         let kubelet = Kubelet::start(&plane, launch).await?;
         let prometheus = OnceLock::new();
-        Ok(Self { plane, kubelet, folder, client, parts, kubeconfig, began: Instant::now(), prometheus })
+        Ok(Self { plane, kubelet, folder, client, parts, began: Instant::now(), prometheus })
     }
 
     /// Prints a line of the proof's report: what, and how long it took.
@@ -179,7 +180,8 @@ impl Ground {
     /// Starts Prometheus with these groups of rules; it asks istiod and all proxies once a second.
     pub(crate) async fn prometheus(&self, rules: &Value) -> anyhow::Result<Arc<Component>> {
         let folder = self.folder.join("prometheus");
-        let started = monitoring::prometheus((&self.parts, &folder, &self.kubeconfig), rules).await?;
+        let started =
+            monitoring::prometheus((&self.parts, &folder, &self.folder.join("targets")), rules).await?;
         self.prometheus.set(Arc::clone(&started)).ok();
         Ok(started)
     }

@@ -24,6 +24,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
+use serde_json::{Value, json};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
@@ -40,6 +41,9 @@ pub(crate) const NODES: [&str; 2] = ["node-1", "node-2"];
 /// A port of a pod that lives takes a connection at once; what is frozen takes it too.
 const DIAL: Duration = Duration::from_secs(5);
 
+/// What Prometheus asks of pods, and at which port.
+pub(crate) const JOBS: [(&str, u16); 2] = [("proxies", 15_020), ("istiod", 15_014)];
+
 /// What the processes of pods are started with.
 #[derive(Clone, Debug)]
 pub(crate) struct Launch {
@@ -47,6 +51,8 @@ pub(crate) struct Launch {
     pub(crate) envoy: PathBuf,
     /// The folder that proxies and the control plane of the mesh share.
     pub(crate) root: PathBuf,
+    /// Files that tell Prometheus whom to ask.
+    pub(crate) targets: PathBuf,
     /// Logs of containers.
     pub(crate) logs: PathBuf,
     /// A kubeconfig of an administrator.
@@ -176,6 +182,7 @@ impl Shared {
             Ok(live) => {
                 let live = Arc::new(live);
                 pods.insert(uid, Arc::clone(&live));
+                self.tell_targets(&pods);
                 tokio::spawn(live.run(self.client.clone()));
             }
             Err(error) => crate::say(&format!("kubelet: a pod cannot be run: {error:#}")),
@@ -184,8 +191,30 @@ impl Shared {
 
     /// Its object has gone: its processes go without grace.
     fn forget(&self, uid: &str) {
-        if let Some(live) = self.pods.lock().unwrap_or_else(PoisonError::into_inner).remove(uid) {
+        let mut pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(live) = pods.remove(uid) {
             live.vanish();
+            self.tell_targets(&pods);
+        }
+    }
+
+    /// Debian's Prometheus cannot ask the API server for pods, so it reads them here.
+    fn tell_targets(&self, pods: &BTreeMap<String, Arc<pod::Live>>) {
+        for (job, port) in JOBS {
+            let targets: Vec<Value> = pods
+                .values()
+                .filter(|live| live.job == Some(job))
+                .map(|live| {
+                    let labels = json!({ "namespace": live.namespace, "pod": live.name });
+                    json!({ "targets": [format!("{}:{port}", live.ip)], "labels": labels })
+                })
+                .collect();
+            let path = self.launch.targets.join(format!("{job}.json"));
+            let part = path.with_extension("part");
+            let written = std::fs::write(&part, json!(targets).to_string());
+            if let Err(error) = written.and_then(|()| std::fs::rename(&part, &path)) {
+                crate::say(&format!("kubelet: {} was not written: {error}", path.display()));
+            }
         }
     }
 

@@ -18,57 +18,37 @@ pub(crate) const ALERTMANAGER: &str = "http://127.0.0.1:9093";
 /// How long either may take until it is ready; on an idle machine it is one second.
 const READY: Duration = Duration::from_secs(60);
 
-/// Starts Prometheus. It finds pods by the API server and asks them once a second; `rules` are the groups of
+/// Starts Prometheus. It asks the pods that the kubelet names, once a second; `rules` are the groups of
 /// its rule file.
 pub(crate) async fn prometheus(
-    (parts, folder, kubeconfig): (&Parts, &Path, &Path),
+    (parts, folder, targets): (&Parts, &Path, &Path),
     rules: &Value,
 ) -> anyhow::Result<Arc<Component>> {
     std::fs::create_dir_all(folder)?;
     let config = folder.join("prometheus.yml");
     std::fs::write(folder.join("rules.yml"), json!({ "groups": rules }).to_string())?;
-    std::fs::write(&config, scrapes(kubeconfig).to_string())?;
+    std::fs::write(&config, scrapes(targets).to_string())?;
     let mut command = Command::new(&parts.prometheus);
     command
         .arg(format!("--config.file={}", config.display()))
         .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
-        .args(["--web.listen-address=127.0.0.1:9090", "--log.level=warn"]);
+        .args(["--web.listen-address=127.0.0.1:9090", "--log.level=warn"])
+        // An alert that found no Alertmanager is told again a minute later otherwise.
+        .arg("--rules.alert.resend-delay=2s");
     begin("prometheus", &command, (folder, PROMETHEUS)).await
 }
 
 /// JSON is YAML, too.
-fn scrapes(kubeconfig: &Path) -> Value {
-    let pods = json!([{ "role": "pod", "kubeconfig_file": kubeconfig }]);
-    let keep =
-        |label: &str, value: &str| json!({ "source_labels": [label], "regex": value, "action": "keep" });
-    let at = |port: u16| {
-        json!({
-            "source_labels": ["__meta_kubernetes_pod_ip"], "target_label": "__address__",
-            "regex": "(.+)", "replacement": format!("$1:{port}"),
-        })
+fn scrapes(targets: &Path) -> Value {
+    let job = |name: &str, path: &str| {
+        let files = [targets.join(format!("{name}.json"))];
+        json!({ "job_name": name, "metrics_path": path, "file_sd_configs": [{ "files": files, "refresh_interval": "1s" }] })
     };
-    let label = |from: &str, to: &str| json!({ "source_labels": [from], "target_label": to });
-    let (namespace, pod) =
-        (label("__meta_kubernetes_namespace", "namespace"), label("__meta_kubernetes_pod_name", "pod"));
-    let running = keep("__meta_kubernetes_pod_phase", "Running");
     json!({
         "global": { "scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s" },
         "rule_files": ["rules.yml"],
         "alerting": { "alertmanagers": [{ "static_configs": [{ "targets": ["127.0.0.1:9093"] }] }] },
-        "scrape_configs": [
-            {
-                "job_name": "proxies", "metrics_path": "/stats/prometheus", "kubernetes_sd_configs": pods,
-                "relabel_configs": [
-                    keep("__meta_kubernetes_pod_container_name", "istio-proxy"), running, at(15_020), namespace, pod,
-                ],
-            },
-            {
-                "job_name": "istiod", "kubernetes_sd_configs": pods,
-                "relabel_configs": [
-                    keep("__meta_kubernetes_pod_label_app", "istiod"), running, at(15_014), namespace, pod,
-                ],
-            },
-        ],
+        "scrape_configs": [job("proxies", "/stats/prometheus"), job("istiod", "/metrics")],
     })
 }
 

@@ -26,12 +26,15 @@ pub(crate) struct Workload<'w> {
     pub(crate) env: &'w [(&'w str, &'w str)],
     /// Its proxy.
     pub(crate) sidecar: Sidecar,
+    /// Seconds between two readiness probes of the proxy, and failures in a row that make it not ready: 15
+    /// and 4, as the chart of Istio has it.
+    pub(crate) readiness: (u32, u32),
 }
 
 impl<'w> Workload<'w> {
     /// With a classic sidecar and an application that answers 200.
     pub(crate) fn new(namespace: &'w str, app: &'w str, version: &'w str, replicas: u32) -> Self {
-        Self { namespace, app, version, replicas, env: &[], sidecar: Sidecar::Classic }
+        Self { namespace, app, version, replicas, env: &[], sidecar: Sidecar::Classic, readiness: (15, 4) }
     }
 
     /// Name of the Deployment.
@@ -49,9 +52,9 @@ impl<'w> Workload<'w> {
             "ports": [{ "name": "http", "containerPort": 8080 }],
         });
         let mut spec = match self.sidecar {
-            Sidecar::Classic => json!({ "containers": [app, proxy()] }),
+            Sidecar::Classic => json!({ "containers": [app, proxy(self.readiness)] }),
             Sidecar::Native => {
-                let mut proxy = proxy();
+                let mut proxy = proxy(self.readiness);
                 proxy["restartPolicy"] = json!("Always");
                 json!({ "initContainers": [proxy], "containers": [app] })
             }
@@ -81,8 +84,7 @@ impl<'w> Workload<'w> {
     }
 }
 
-/// Probed as the chart of Istio has it, but oftener: every 2 s instead of 15.
-fn proxy() -> Value {
+fn proxy((period, failures): (u32, u32)) -> Value {
     let probe = |period: u32, failures: u32| {
         json!({
             "httpGet": { "path": "/healthz/ready", "port": 15021 }, "periodSeconds": period,
@@ -91,7 +93,7 @@ fn proxy() -> Value {
     };
     json!({
         "name": "istio-proxy", "image": "docker.io/istio/proxyv2:1.31.0",
-        "startupProbe": probe(1, 600), "readinessProbe": probe(2, 4),
+        "startupProbe": probe(1, 600), "readinessProbe": probe(period, failures),
     })
 }
 

@@ -40,6 +40,8 @@ pub(super) struct Live {
     pub(super) namespace: String,
     pub(super) name: String,
     pub(super) ip: Ipv4Addr,
+    /// What Prometheus asks it for.
+    pub(super) job: Option<&'static str>,
     uid: String,
     init: Vec<Arc<Container>>,
     main: Vec<Arc<Container>>,
@@ -60,6 +62,8 @@ impl Live {
         let changed = Arc::new(Notify::new());
         let init = spec.init_containers.unwrap_or_default();
         let meshed = spec.containers.iter().chain(&init).any(|container| container.name == "istio-proxy");
+        let plane = init.iter().chain(&spec.containers).any(|container| container.name == "discovery");
+        let job = if meshed { Some("proxies") } else { plane.then_some("istiod") };
         let shift = if meshed { BEHIND } else { 0 };
         let text = |path: &Path| path.display().to_string();
         let common = [
@@ -107,7 +111,7 @@ impl Live {
         let main: Result<Vec<_>, _> = spec.containers.into_iter().map(|spec| make(spec, policy)).collect();
         let (init, main) = (init?, main?);
         let (wish, _) = watch::channel(wish);
-        Ok(Self { namespace, name, ip, uid, init, main, changed, wish })
+        Ok(Self { namespace, name, ip, job, uid, init, main, changed, wish })
     }
 
     /// Its object changed.
