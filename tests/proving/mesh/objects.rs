@@ -17,6 +17,8 @@ pub(crate) type Labels = BTreeMap<String, String>;
 pub(crate) struct Mesh {
     pub(crate) virtual_services: Vec<Config>,
     pub(crate) destination_rules: Vec<Config>,
+    /// Only filters that are added to HTTP listeners: they make Envoy refuse one.
+    pub(crate) envoy_filters: Vec<Config>,
     pub(crate) services: Vec<Service>,
     pub(crate) slices: Vec<Slice>,
     pub(crate) pods: Vec<Pod>,
@@ -24,7 +26,7 @@ pub(crate) struct Mesh {
     pub(crate) localities: BTreeMap<String, Locality>,
 }
 
-/// A VirtualService or a DestinationRule.
+/// A VirtualService, a DestinationRule or an EnvoyFilter.
 pub(crate) struct Config {
     pub(crate) namespace: String,
     pub(crate) name: String,
@@ -139,6 +141,7 @@ impl Mesh {
             match object["kind"].as_str() {
                 Some("VirtualService") => mesh.virtual_services.push(config(object)),
                 Some("DestinationRule") => mesh.destination_rules.push(config(object)),
+                Some("EnvoyFilter") => mesh.envoy_filters.push(config(object)),
                 Some("Service") => mesh.services.push(service(object)),
                 Some("EndpointSlice") => mesh.slices.push(slice(object)),
                 Some("Pod") => mesh.pods.push(pod(object)),

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::objects::{Mesh, Proxy};
 
-pub(crate) use listeners::{OUTBOUND_PORT, inbound_cluster};
+pub(crate) use listeners::OUTBOUND_PORT;
 pub(crate) use virtual_hosts::route_configurations;
 
 /// What Envoy is to have, resource by resource.
@@ -40,7 +40,7 @@ pub(crate) fn translate(mesh: &Mesh, proxy: &Proxy) -> Xds {
         Some(sidecar) => {
             clusters.iter_mut().for_each(|cluster| listeners::read_from_files(cluster, sidecar));
             clusters.extend(sidecar.inbound.iter().map(|port| listeners::application(sidecar, *port)));
-            (listeners::all(sidecar), vec![virtual_hosts::merged(&ports)])
+            (listeners::all(sidecar, &listeners::added(mesh, proxy)), vec![virtual_hosts::merged(&ports)])
         }
         None => (Vec::new(), ports),
     };

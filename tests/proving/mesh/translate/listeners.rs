@@ -4,18 +4,19 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use crate::mesh::objects::{Inbound, Sidecar};
+use crate::mesh::hosts::selects;
+use crate::mesh::objects::{Inbound, Mesh, Proxy, ROOT_NAMESPACE, Sidecar, labels};
 
 /// The port of a pod on which its sidecar takes what the pod sends: HTTP, led by the Host header.
 pub(crate) const OUTBOUND_PORT: u16 = 15001;
 
 /// All of them.
-pub(super) fn all(sidecar: &Sidecar) -> Vec<Value> {
+pub(super) fn all(sidecar: &Sidecar, added: &[Value]) -> Vec<Value> {
     let outbound = json!({"rds": {
         "route_config_name": OUTBOUND_PORT.to_string(),
         "config_source": from_file(&format!("{}/rds.json", sidecar.folder)),
     }});
-    let mut listeners = vec![listener(sidecar, "outbound", OUTBOUND_PORT, outbound)];
+    let mut listeners = vec![listener(sidecar, "outbound", OUTBOUND_PORT, (outbound, added))];
     listeners.extend(sidecar.inbound.iter().map(|inbound| {
         let port = inbound.port;
         let route = json!({"cluster": inbound_cluster(port), "timeout": "0s"});
@@ -24,7 +25,7 @@ pub(super) fn all(sidecar: &Sidecar) -> Vec<Value> {
             "virtual_hosts": [{"name": format!("inbound|http|{port}"), "domains": ["*"],
                                "routes": [{"name": "default", "match": {"prefix": "/"}, "route": route}]}],
         }});
-        listener(sidecar, "inbound", port, routes)
+        listener(sidecar, "inbound", port, (routes, added))
     }));
     listeners
 }
@@ -38,14 +39,16 @@ fn socket(address: SocketAddr) -> Value {
     json!({"socket_address": {"address": address.ip(), "port_value": address.port()}})
 }
 
-fn listener(sidecar: &Sidecar, direction: &str, port: u16, routes: Value) -> Value {
+fn listener(sidecar: &Sidecar, direction: &str, port: u16, (routes, added): (Value, &[Value])) -> Value {
     const MANAGER: &str = "envoy.filters.network.http_connection_manager";
     let name = format!("{}_{port}", sidecar.ip);
+    let own = [filter("fault", "fault.v3.HTTPFault"), filter("router", "router.v3.Router")];
+    let filters: Vec<Value> = added.iter().cloned().chain(own).collect();
     let mut manager = json!({
         "@type": format!("type.googleapis.com/{}.v3.HttpConnectionManager",
                          MANAGER.replace("envoy.", "envoy.extensions.")),
         "stat_prefix": format!("{direction}_{name};"),
-        "http_filters": [filter("fault", "fault.v3.HTTPFault"), filter("router", "router.v3.Router")],
+        "http_filters": filters,
         "access_log": [access_log(direction, &sidecar.access_log)],
         "use_remote_address": false, "normalize_path": true, "stream_idle_timeout": "0s",
         "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
@@ -58,6 +61,19 @@ fn listener(sidecar: &Sidecar, direction: &str, port: u16, routes: Value) -> Val
         "traffic_direction": direction.to_uppercase(),
         "filter_chains": [{"filters": [{"name": MANAGER, "typed_config": manager}]}],
     })
+}
+
+/// The HTTP filters that EnvoyFilters add to a sidecar's listeners, before its own.
+pub(super) fn added(mesh: &Mesh, proxy: &Proxy) -> Vec<Value> {
+    let ours = mesh.envoy_filters.iter().filter(|filter| {
+        [ROOT_NAMESPACE, &proxy.namespace].contains(&filter.namespace.as_str())
+            && selects(&labels(&filter.spec["workloadSelector"]["labels"]), &proxy.labels)
+    });
+    let patches = ours.flat_map(|filter| filter.spec["configPatches"].as_array().into_iter().flatten());
+    patches
+        .filter(|patch| patch["applyTo"] == "HTTP_FILTER")
+        .map(|patch| patch["patch"]["value"].clone())
+        .collect()
 }
 
 fn filter(name: &str, kind: &str) -> Value {
