@@ -8,9 +8,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use jiff::SignedDuration;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams};
+use meshmend::clock::Clock;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -28,6 +30,8 @@ pub(crate) use objects::{Sidecar, Workload};
 
 /// How long a workload may take until all its pods are ready, on a machine busy with other proofs.
 pub(crate) const SOON: Duration = Duration::from_secs(90);
+/// The agent takes the silence of proxies younger than a minute for their start; the others are a little older.
+const SETTLED: SignedDuration = SignedDuration::from_secs(62);
 /// The account of every proof's agent.
 pub(crate) const ACCOUNT: &str = "prover";
 
@@ -61,6 +65,11 @@ pub(crate) struct Duty<'d> {
 
 /// istiod and proxies are asked as often as can be.
 pub(crate) const MESH_SOURCES: &str = "  proxies: { interval: 5s }\n  istiod: { interval: 5s }\n";
+
+/// The agent's account as the API server calls it.
+fn user() -> String {
+    format!("system:serviceaccount:meshmend:{ACCOUNT}")
+}
 
 impl Ground {
     /// Starts the nodes of a control plane that runs.
@@ -224,10 +233,41 @@ impl Ground {
         Ok(home)
     }
 
-    /// What the agent's account asked of the API server and was answered, reads left out; dry runs too.
+    /// Waits until pods and their proxies are older than a minute: the agent takes the silence of younger ones
+    /// for their start.
+    pub(crate) async fn settled(&self, namespace: &str, labels: &str) -> anyhow::Result<()> {
+        let young = SETTLED;
+        until("the pods are a minute old", SOON, async || {
+            let pods = self.pods(namespace, labels).await?;
+            let old = |pod: &Pod| {
+                let status = pod.status.as_ref()?;
+                let init = status.init_container_statuses.iter().flatten();
+                let all = status.container_statuses.iter().flatten().chain(init);
+                let since = all.filter_map(|one| Some(one.state.as_ref()?.running.as_ref()?.started_at.as_ref()?.0));
+                Some(Clock::wall().duration_since(since.max()?) > young)
+            };
+            Ok(pods.iter().all(|pod| old(pod) == Some(true)).then_some(()))
+        })
+        .await
+    }
+
+    /// How often the agent's account came by port-forward to a port of a pod: 15020 is asked by acts alone,
+    /// 15021 and 15014 by checks.
+    pub(crate) fn forwards(&self, port: u16) -> anyhow::Result<usize> {
+        let (user, port) = (user(), format!("ports={port}"));
+        let ours = |request: &&Value| {
+            request["user"]["username"] == user.as_str()
+                && request["objectRef"]["subresource"] == "portforward"
+                && request["requestURI"].as_str().is_some_and(|uri| uri.contains(&port))
+        };
+        Ok(self.plane.requests()?.iter().filter(ours).count())
+    }
+
+    /// What the agent's account asked of the API server and was answered. Reads, dry runs, questions about its
+    /// own rights and port-forwards (the API server calls them reads) are left out.
     pub(crate) fn writes(&self) -> anyhow::Result<Vec<Value>> {
         const READS: [&str; 3] = ["get", "list", "watch"];
-        let user = format!("system:serviceaccount:meshmend:{ACCOUNT}");
+        let user = user();
         let all = self.plane.requests()?.into_iter();
         Ok(all
             .filter(|request| {

@@ -22,6 +22,8 @@ mod ground;
 mod isolation;
 #[expect(dead_code, reason = "each proof uses a part of it")]
 mod kubelet;
+#[expect(dead_code, reason = "its own trials use the rest")]
+mod mesh;
 mod monitoring;
 mod parts;
 #[path = "../cluster/port_forward.rs"]
@@ -31,7 +33,6 @@ mod port_forward;
 mod process;
 mod proofs;
 mod proxy;
-mod seam;
 #[expect(dead_code, reason = "each proof uses a part of it")]
 mod traffic;
 #[path = "../cluster/wait.rs"]
@@ -63,7 +64,7 @@ fn play(role: &str) -> ExitCode {
     let played = match role {
         "app" => app::run(),
         "proxy" => proxy::run(),
-        "istiod" => seam::istiod(),
+        "istiod" => proxy::istiod(),
         other => Err(anyhow::anyhow!("no part is called {other}")),
     };
     match played {
@@ -83,10 +84,9 @@ fn test() -> ExitCode {
         say(&format!("left out: the {} proofs of the proving ground, because {why}", PROOFS.len()));
     }
     let ignored = missing.is_some();
-    let trials = PROOFS
-        .iter()
-        .map(|(name, _)| Trial::test(*name, || isolation::run(name)).with_ignored_flag(ignored))
-        .collect();
+    let proofs =
+        PROOFS.iter().map(|(name, _)| Trial::test(*name, || isolation::run(name)).with_ignored_flag(ignored));
+    let trials = proofs.chain(mesh::trials()).collect();
     libtest_mimic::run(&args, trials).exit_code()
 }
 

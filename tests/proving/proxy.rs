@@ -1,8 +1,9 @@
 //! A stand-in for the proxy agent, the main process of the container `istio-proxy`: it starts Envoy as its
 //! child and answers on port 15020 of the pod as the real one does.
 
+use std::future::IntoFuture as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,14 +16,21 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 
-use crate::seam::{self, Figures};
+use crate::mesh::metrics::{Telemetry, merged};
+use crate::mesh::objects::{Inbound, Locality};
+use crate::mesh::proxy::ProxyFile;
+use crate::mesh::{bootstrap, istiod};
 
 /// The port of the agent.
 const PORT: u16 = 15_020;
+/// The port of istiod for its monitoring and for people.
+const ISTIOD: u16 = 15_014;
+/// Between two looks whether the control plane has written a proxy's configuration.
+const LOOK: Duration = Duration::from_millis(20);
 /// The admin port of Envoy, on the pod's own loopback address.
-pub(crate) const ADMIN: u16 = 15_000;
+const ADMIN: u16 = 15_000;
 /// Envoy answers its admin within milliseconds; a frozen one takes the connection and never answers.
 const ASKING: Duration = Duration::from_secs(1);
 /// The real agent is gone 1.6 s after it was told to quit.
@@ -48,39 +56,85 @@ pub(crate) async fn asked_to_end() -> anyhow::Result<()> {
 }
 
 struct Agent {
-    admin: String,
+    admin: SocketAddr,
     http: reqwest::Client,
     /// The first success is remembered: a proxy that was ready once stays so, whatever becomes of it.
     was_ready: AtomicBool,
     quit: Notify,
-    figures: Figures,
+    telemetry: Mutex<Telemetry>,
+}
+
+fn text(name: &str) -> anyhow::Result<String> {
+    std::env::var(name).with_context(|| format!("{name} is not set"))
+}
+
+/// The proxy as the kubelet's environment tells it.
+fn announced() -> anyhow::Result<ProxyFile> {
+    let ip: Ipv4Addr = text("POD_IP")?.parse()?;
+    let ports = text("POD_PORTS")?;
+    let inbound = ports.split(',').filter(|port| !port.is_empty()).map(|port| {
+        let port = port.parse::<u16>().with_context(|| format!("POD_PORTS has {port}"))?;
+        Ok(Inbound { port, app_port: port + BEHIND })
+    });
+    Ok(ProxyFile {
+        namespace: text("POD_NAMESPACE")?,
+        pod: text("POD_NAME")?,
+        ip: ip.into(),
+        admin: (own_loopback(ip), ADMIN).into(),
+        agent: (ip, PORT).into(),
+        labels: serde_json::from_str(&text("POD_LABELS")?)?,
+        workload: text("POD_WORKLOAD")?,
+        service_account: text("SERVICE_ACCOUNT")?,
+        locality: Locality::default(),
+        inbound: inbound.collect::<anyhow::Result<_>>()?,
+        // No two processes of a proof have the same id one after the other.
+        start: u64::from(std::process::id()),
+    })
 }
 
 /// Runs until Envoy ends or somebody ends it.
 pub(crate) fn run() -> anyhow::Result<ExitCode> {
-    let pod = seam::Pod::from_env()?;
-    let envoy = PathBuf::from(std::env::var_os("PROVING_ENVOY").context("PROVING_ENVOY is not set")?);
+    let (proxy, root) = (announced()?, PathBuf::from(text("PROVING_ROOT")?));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(live(&pod, envoy))
+    let code = runtime.block_on(live(&proxy, &root))?;
+    Ok(code)
 }
 
-async fn live(pod: &seam::Pod, envoy: PathBuf) -> anyhow::Result<ExitCode> {
-    let bootstrap = seam::bootstrap(pod)?;
-    let mut child = Command::new(envoy)
-        .arg("-c")
-        .arg(bootstrap)
-        .args(["--disable-hot-restart", "--concurrency", "1", "-l", "warning", "--drain-time-s", "45"])
-        .spawn()
-        .context("Envoy did not start")?;
+/// The stand-in for istiod, as the process of a pod.
+pub(crate) fn istiod() -> anyhow::Result<ExitCode> {
+    let ip: Ipv4Addr = text("POD_IP")?.parse()?;
+    let options = istiod::Options {
+        kubeconfig: text("KUBECONFIG")?.into(),
+        root: text("PROVING_ROOT")?.into(),
+        listen: (ip, ISTIOD).into(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        tokio::select! {
+            ended = istiod::run(options) => ended.map(|()| ExitCode::FAILURE),
+            asked = asked_to_end() => asked.map(|()| ExitCode::SUCCESS),
+        }
+    })
+}
+
+async fn live(proxy: &ProxyFile, root: &Path) -> anyhow::Result<ExitCode> {
+    let listener = tokio::net::TcpListener::bind(proxy.agent).await?;
     let agent = Arc::new(Agent {
-        admin: format!("http://{}:{ADMIN}", own_loopback(pod.ip)),
+        admin: proxy.admin,
         http: reqwest::Client::builder().no_proxy().timeout(ASKING).pool_max_idle_per_host(0).build()?,
         was_ready: AtomicBool::new(false),
         quit: Notify::new(),
-        figures: Figures::follow(pod)?,
+        telemetry: Mutex::new(Telemetry::new(root, proxy)),
     });
-    let listener = tokio::net::TcpListener::bind((pod.ip, PORT)).await?;
+    proxy.announce(root)?;
     let served = axum::serve(listener, routes(&agent).into_make_service_with_connect_info::<SocketAddr>());
+    let mut served = std::pin::pin!(served.into_future());
+    let mut child = tokio::select! {
+        ended = &mut served => { ended?; return Ok(ExitCode::FAILURE); }
+        () = agent.quit.notified() => return Ok(ExitCode::SUCCESS),
+        asked = asked_to_end() => { asked?; return Ok(ExitCode::SUCCESS); }
+        child = envoy(proxy, root) => child?,
+    };
     tokio::select! {
         ended = served => { ended?; Ok(ExitCode::FAILURE) }
         ended = child.wait() => {
@@ -90,6 +144,21 @@ async fn live(pod: &seam::Pod, envoy: PathBuf) -> anyhow::Result<ExitCode> {
         () = agent.quit.notified() => { tokio::time::sleep(LAST_WORDS).await; end(child).await }
         asked = asked_to_end() => { asked?; end(child).await }
     }
+}
+
+/// Starts Envoy as soon as the control plane has written what it needs: without one it never starts.
+async fn envoy(proxy: &ProxyFile, root: &Path) -> anyhow::Result<Child> {
+    while !proxy.configured(root) {
+        tokio::time::sleep(LOOK).await;
+    }
+    let path = proxy.folder(root).join("bootstrap.json");
+    std::fs::write(&path, bootstrap::bootstrap(root, proxy).to_string())?;
+    Command::new(text("PROVING_ENVOY")?)
+        .args(bootstrap::arguments(&path))
+        // As Istio starts it.
+        .args(["--drain-time-s", "45"])
+        .spawn()
+        .context("Envoy did not start")
 }
 
 /// Ends Envoy. One that is frozen does not hear it; the kubelet ends what is left of a container.
@@ -115,7 +184,7 @@ fn routes(agent: &Arc<Agent>) -> Router {
 
 async fn ready(State(agent): State<Arc<Agent>>) -> StatusCode {
     if !agent.was_ready.load(Ordering::Relaxed) {
-        let answer = agent.http.get(format!("{}/ready", agent.admin)).send().await;
+        let answer = agent.http.get(format!("http://{}/ready", agent.admin)).send().await;
         if !answer.is_ok_and(|answer| answer.status() == 200) {
             return StatusCode::SERVICE_UNAVAILABLE;
         }
@@ -136,21 +205,15 @@ async fn drain(State(agent): State<Arc<Agent>>, ConnectInfo(peer): ConnectInfo<S
     if peer.ip() != LOOPBACK {
         return StatusCode::FORBIDDEN;
     }
-    let url = format!("{}/drain_listeners?inboundonly&graceful", agent.admin);
+    let url = format!("http://{}/drain_listeners?inboundonly&graceful", agent.admin);
     match agent.http.post(url).send().await {
         Ok(answer) if answer.status().is_success() => StatusCode::OK,
         Ok(_) | Err(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
-/// Envoy's own figures, and those of requests under Istio's names. Where Envoy does not answer, what is known
-/// of its requests is told all the same, as the real agent does.
-async fn figures(State(agent): State<Arc<Agent>>) -> String {
-    let answer = agent.http.get(format!("{}/stats/prometheus", agent.admin)).send().await;
-    let mut text = match answer {
-        Ok(answer) => answer.text().await.unwrap_or_default(),
-        Err(_) => String::new(),
-    };
-    text.push_str(&agent.figures.render());
-    text
+/// What Prometheus reads.
+async fn figures(State(agent): State<Arc<Agent>>) -> Result<String, (StatusCode, String)> {
+    let merged = merged(&agent.http, &mut *agent.telemetry.lock().await).await;
+    merged.map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")))
 }

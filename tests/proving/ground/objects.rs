@@ -109,7 +109,8 @@ pub(super) fn istiod() -> Vec<Value> {
                 "replicas": 1, "selector": { "matchLabels": labels },
                 "template": { "metadata": { "labels": labels }, "spec": {
                     "terminationGracePeriodSeconds": 5,
-                    "containers": [{ "name": "discovery", "image": "docker.io/istio/pilot:1.31.0" }],
+                    "containers": [{ "name": "discovery", "image": "docker.io/istio/pilot:1.31.0",
+                        "readinessProbe": { "httpGet": { "path": "/ready", "port": 15014 }, "periodSeconds": 1 } }],
                 } },
             },
         }),

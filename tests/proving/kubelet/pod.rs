@@ -1,12 +1,12 @@
 //! One pod: its containers in order, its status, and its end.
 
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use k8s_openapi::api::core::v1::{Container as Spec, Pod};
+use k8s_openapi::api::core::v1::{Container as Spec, Pod, PodSpec};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use meshmend::clock::Clock;
 use rustix::process::Pid;
@@ -43,6 +43,8 @@ pub(super) struct Live {
     /// What Prometheus asks it for.
     pub(super) job: Option<&'static str>,
     uid: String,
+    /// Where its proxy and the control plane of the mesh meet.
+    mesh: PathBuf,
     init: Vec<Arc<Container>>,
     main: Vec<Arc<Container>>,
     changed: Arc<Notify>,
@@ -53,38 +55,26 @@ impl Live {
     /// Reads what is to be run. Nothing is started yet.
     pub(super) fn new(pod: Pod, ip: Ipv4Addr, launch: &Launch) -> anyhow::Result<Self> {
         let wish = wish(&pod);
-        let labels = serde_json::to_string(&pod.metadata.labels)?;
+        let labels = serde_json::to_string(&pod.metadata.labels.clone().unwrap_or_default())?;
+        let workload = workload(&pod);
         let spec = pod.spec.context("a pod has a spec")?;
         let (namespace, name) = (pod.metadata.namespace, pod.metadata.name);
         let (namespace, name) = (namespace.unwrap_or_default(), name.unwrap_or_default());
         let uid = pod.metadata.uid.context("a pod has a uid")?;
-        let node = spec.node_name.unwrap_or_default();
+        let node = spec.node_name.clone().unwrap_or_default();
         let changed = Arc::new(Notify::new());
+        let parts = Parts::of(&spec);
         let init = spec.init_containers.unwrap_or_default();
-        let meshed = spec.containers.iter().chain(&init).any(|container| container.name == "istio-proxy");
-        let plane = init.iter().chain(&spec.containers).any(|container| container.name == "discovery");
-        let job = if meshed { Some("proxies") } else { plane.then_some("istiod") };
-        let shift = if meshed { BEHIND } else { 0 };
-        let text = |path: &Path| path.display().to_string();
-        let common = [
-            ("POD_NAMESPACE", namespace.clone()),
-            ("POD_NAME", name.clone()),
-            ("POD_IP", ip.to_string()),
-            ("POD_LABELS", labels),
-            ("NODE_NAME", node),
-            ("SERVICE_ACCOUNT", spec.service_account_name.unwrap_or_default()),
-            ("APP_SHIFT", shift.to_string()),
-            ("PROVING_ROOT", text(&launch.root)),
-            ("PROVING_ENVOY", text(&launch.envoy)),
-            ("KUBECONFIG", text(&launch.kubeconfig)),
-        ];
+        let common = environment(&(namespace.clone(), name.clone(), ip), &parts, launch);
+        let given = [("POD_LABELS", labels), ("POD_WORKLOAD", workload), ("NODE_NAME", node)];
+        let account = ("SERVICE_ACCOUNT", spec.service_account_name.unwrap_or_default());
+        let common: Vec<(&str, String)> = common.into_iter().chain(given).chain([account]).collect();
         let logs = launch.logs.join(&namespace).join(&name);
         let make = |spec: Spec, restart: Restart| -> anyhow::Result<Arc<Container>> {
             let mut env: Vec<(String, String)> =
                 common.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
             for variable in spec.env.clone().unwrap_or_default() {
-                let value =
-                    variable.value.with_context(|| format!("{} has no plain value", variable.name))?;
+                let value = variable.value.with_context(|| format!("{} has no plain value", variable.name))?;
                 env.push((variable.name, value));
             }
             let start = Start {
@@ -111,7 +101,8 @@ impl Live {
         let main: Result<Vec<_>, _> = spec.containers.into_iter().map(|spec| make(spec, policy)).collect();
         let (init, main) = (init?, main?);
         let (wish, _) = watch::channel(wish);
-        Ok(Self { namespace, name, ip, job, uid, init, main, changed, wish })
+        let mesh = launch.root.join(&namespace).join(&name);
+        Ok(Self { namespace, name, ip, job: parts.job, uid, mesh, init, main, changed, wish })
     }
 
     /// Its object changed.
@@ -162,6 +153,13 @@ impl Live {
         let grace = if let Wish::End(grace) = wish { grace } else { Duration::ZERO };
         self.end_all(&self.main, grace).await;
         self.end_all(&self.init, grace).await;
+        // The control plane of the mesh forgets its proxy; a pod without one has no folder there.
+        match std::fs::remove_dir_all(&self.mesh) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                crate::say(&format!("kubelet: {} was not removed: {error}", self.mesh.display()));
+            }
+            _ => {}
+        }
         if wish != Wish::Vanish {
             self.delete(client).await;
         }
@@ -254,6 +252,56 @@ fn wish(pod: &Pod) -> Wish {
     }
     let grace = pod.metadata.deletion_grace_period_seconds.and_then(|grace| u64::try_from(grace).ok());
     Wish::End(Duration::from_secs(grace.unwrap_or(30)))
+}
+
+/// What of a pod's containers all of its processes are told.
+struct Parts {
+    meshed: bool,
+    /// What Prometheus asks it for.
+    job: Option<&'static str>,
+    ports: Vec<String>,
+}
+
+impl Parts {
+    fn of(spec: &PodSpec) -> Self {
+        let all = || spec.containers.iter().chain(spec.init_containers.iter().flatten());
+        let meshed = all().any(|container| container.name == "istio-proxy");
+        let plane = all().any(|container| container.name == "discovery");
+        let job = if meshed { Some("proxies") } else { plane.then_some("istiod") };
+        let beside = spec.containers.iter().filter(|container| container.name != "istio-proxy");
+        let ports = beside.flat_map(|container| container.ports.iter().flatten());
+        Self { meshed, job, ports: ports.map(|port| port.container_port.to_string()).collect() }
+    }
+}
+
+fn environment(
+    (namespace, name, ip): &(String, String, Ipv4Addr),
+    parts: &Parts,
+    launch: &Launch,
+) -> [(&'static str, String); 8] {
+    let text = |path: &Path| path.display().to_string();
+    let shift = if parts.meshed { BEHIND } else { 0 };
+    [
+        ("POD_NAMESPACE", namespace.clone()),
+        ("POD_NAME", name.clone()),
+        ("POD_IP", ip.to_string()),
+        ("POD_PORTS", parts.ports.join(",")),
+        ("APP_SHIFT", shift.to_string()),
+        ("PROVING_ROOT", text(&launch.root)),
+        ("PROVING_ENVOY", text(&launch.envoy)),
+        ("KUBECONFIG", text(&launch.kubeconfig)),
+    ]
+}
+
+/// The Deployment above a pod, or what else owns it, or itself.
+fn workload(pod: &Pod) -> String {
+    let owner = pod.metadata.owner_references.iter().flatten().next();
+    let hash = pod.metadata.labels.as_ref().and_then(|labels| labels.get("pod-template-hash"));
+    match (owner, hash) {
+        (Some(owner), Some(hash)) => owner.name.trim_end_matches(&format!("-{hash}")).to_owned(),
+        (Some(owner), None) => owner.name.clone(),
+        (None, _) => pod.metadata.name.clone().unwrap_or_default(),
+    }
 }
 
 /// What plays the part of an image, by the image's own name.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::ground::{Duty, Ground, MESH_SOURCES, SOON, Workload};
@@ -63,6 +63,8 @@ pub(crate) async fn acts(ground: &Ground) -> anyhow::Result<()> {
     .await?;
     ground.report("an alert of Prometheus arrived through Alertmanager", begun.elapsed())?;
 
+    ground.settled(SHOP, "app=server").await?;
+    same("port-forwards to agents of proxies", &ground.forwards(15_020)?, &0)?;
     let pid = ground.kubelet.envoy(SHOP, frozen)?;
     let begun = Instant::now();
     pid.freeze()?;
@@ -74,11 +76,8 @@ pub(crate) async fn acts(ground: &Ground) -> anyhow::Result<()> {
     same("the playbook", &ended["plan"]["playbook"], &json!("restart-sidecar"))?;
     let now = ground.kubelet.envoy(SHOP, frozen)?;
     ensure!(now.pid != pid.pid && now.state != 'T', "another Envoy runs: {now:?}");
-    let writes: Vec<Value> = ground.writes()?;
-    ensure!(
-        !writes.is_empty() && writes.iter().all(|write| write["objectRef"]["subresource"] == "portforward"),
-        "{writes:?}"
-    );
+    same("writes to the API server", &ground.writes()?, &Vec::new())?;
+    ensure!(ground.forwards(15_020)? >= 2, "its agent was asked to drain and to quit");
     ensure!(agent.terminate().await?.success(), "SIGTERM ends it with 0");
     home.journal_holds().await?;
     // A component that was killed is started again on its files.

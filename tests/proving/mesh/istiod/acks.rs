@@ -1,0 +1,194 @@
+//! What became of what was sent: Envoy's own word, from its admin interface.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::Plane;
+use super::connection::{Connection, Type};
+
+/// How often a proxy is asked while it has not settled what it was sent, and when it has.
+const SOON: Duration = Duration::from_millis(5);
+const LATER: Duration = Duration::from_millis(250);
+/// How often one that does not take connections: it starts, or it is gone.
+const NOT_YET: Duration = Duration::from_millis(50);
+/// A healthy Envoy answers in milliseconds; a frozen one never.
+const TIME_LIMIT: Duration = Duration::from_millis(1000);
+
+/// What Envoy says of itself.
+#[derive(Default)]
+struct Said {
+    versions: BTreeMap<Type, String>,
+    endpoints: BTreeMap<String, BTreeSet<String>>,
+    /// Names of listeners and why Envoy did not take them.
+    refused: Vec<String>,
+    rejections: BTreeMap<Type, u64>,
+}
+
+/// Whether the proxy could be asked.
+enum Answer {
+    Said(Box<Said>),
+    Silent,
+    Refused,
+}
+
+/// Asks one proxy until it is gone or starts anew.
+pub(super) async fn ask(plane: Arc<Plane>, name: (String, String)) {
+    let Some(file) = plane.lock().connections.get(&name).map(|known| known.file().clone()) else { return };
+    let client = reqwest::Client::builder().timeout(TIME_LIMIT).no_proxy().build();
+    let Ok(client) = client else { return };
+    let admin = format!("http://{}", file.admin);
+    loop {
+        let answer = said(&client, &admin).await;
+        let pause = {
+            let state = &mut *plane.lock();
+            let known = state.connections.get_mut(&name).filter(|known| *known.file() == file);
+            let Some(known) = known else { return };
+            if !std::mem::replace(&mut known.greeted, true) {
+                plane.changed.notify_one();
+            }
+            let refusals = match answer {
+                Answer::Said(said) => {
+                    known.answers = true;
+                    take(known, &said)
+                }
+                Answer::Refused => {
+                    known.answers = false;
+                    Vec::new()
+                }
+                Answer::Silent => Vec::new(),
+            };
+            for kind in refusals {
+                state.numbers.rejected(kind, &known.name());
+            }
+            match known.types.values().all(|watched| watched.settled()) {
+                true => LATER,
+                false if known.answers => SOON,
+                false => NOT_YET,
+            }
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+async fn said(client: &reqwest::Client, admin: &str) -> Answer {
+    let get = async |path: &str| client.get(format!("{admin}{path}")).send().await?.json::<Value>().await;
+    let dump = get("/config_dump?include_eds").await;
+    let stats = get("/stats?format=json&filter=(update_rejected|version_text)$").await;
+    match (dump, stats) {
+        (Ok(dump), Ok(stats)) => Answer::Said(Box::new(read(&dump, &stats))),
+        (Err(error), _) | (_, Err(error)) if error.is_connect() && !error.is_timeout() => Answer::Refused,
+        _ => Answer::Silent,
+    }
+}
+
+fn list<'v>(value: &'v Value, key: &str) -> impl Iterator<Item = &'v Value> {
+    value[key].as_array().into_iter().flatten()
+}
+
+fn read(dump: &Value, stats: &Value) -> Said {
+    let mut said = Said::default();
+    for part in list(dump, "configs") {
+        let kind = part["@type"].as_str().and_then(|url| url.rsplit('.').next()).unwrap_or_default();
+        match kind {
+            "ListenersConfigDump" => {
+                for listener in list(part, "dynamic_listeners").filter(|one| !one["error_state"].is_null()) {
+                    let name = listener["name"].as_str().unwrap_or_default();
+                    let why = listener["error_state"]["details"].as_str().unwrap_or_default();
+                    said.refused.push(format!("{name}: {why}"));
+                }
+            }
+            "EndpointsConfigDump" => {
+                for assignment in list(part, "dynamic_endpoint_configs") {
+                    let assignment = &assignment["endpoint_config"];
+                    let name = assignment["cluster_name"].as_str().unwrap_or_default();
+                    said.endpoints.insert(name.to_owned(), addresses(assignment));
+                }
+            }
+            _ => {}
+        }
+    }
+    for stat in list(stats, "stats") {
+        let name = stat["name"].as_str().unwrap_or_default();
+        let Some((of, figure)) = name.rsplit_once('.') else { continue };
+        let kind = match of {
+            "cluster_manager.cds" => Type::Cluster,
+            "listener_manager.lds" => Type::Listener,
+            _ if of.contains(".rds.") => Type::Route,
+            _ if of.starts_with("cluster.") => Type::Endpoint,
+            _ => continue,
+        };
+        match (figure, &stat["value"]) {
+            ("update_rejected", count) => {
+                *said.rejections.entry(kind).or_default() += count.as_u64().unwrap_or_default();
+            }
+            // What Envoy took last. Its dump names a version only if that changed something.
+            (_, Value::String(version)) => {
+                said.versions.insert(kind, version.clone());
+            }
+            _ => {}
+        }
+    }
+    said
+}
+
+/// Addresses with their priorities, for comparison: Envoy keeps no version of these.
+fn addresses(assignment: &Value) -> BTreeSet<String> {
+    let groups = list(assignment, "endpoints");
+    groups
+        .flat_map(|group| {
+            let priority = group["priority"].as_u64().unwrap_or_default();
+            list(group, "lb_endpoints").map(move |endpoint| {
+                let socket = &endpoint["endpoint"]["address"]["socket_address"];
+                format!(
+                    "{priority} {}:{}",
+                    socket["address"].as_str().unwrap_or_default(),
+                    socket["port_value"]
+                )
+            })
+        })
+        .collect()
+}
+
+/// Puts down what Envoy said; the types that it refused now and had not before.
+fn take(connection: &mut Connection, said: &Said) -> Vec<Type> {
+    let mut refused = Vec::new();
+    for (kind, watched) in &mut connection.types {
+        let count = said.rejections.get(kind).copied().unwrap_or_default();
+        let more = count > watched.before;
+        let error = match kind {
+            // Of listeners Envoy takes those that it can, and says which it could not.
+            Type::Listener if !said.refused.is_empty() => {
+                Some(format!("Error adding/updating listener(s) {}\n", said.refused.join("\n")))
+            }
+            Type::Listener => None,
+            _ if more => Some(format!("Envoy counted {} rejected update(s)", count - watched.before)),
+            _ => None,
+        };
+        let taken = match kind {
+            Type::Endpoint => watched.resources().iter().all(|resource| {
+                let name = resource["cluster_name"].as_str().unwrap_or_default();
+                said.endpoints.get(name) == Some(&addresses(resource))
+            }),
+            _ => said.versions.get(kind) == Some(&watched.sent),
+        };
+        match error {
+            // A refusal of what came before is not one of what was sent since.
+            Some(error) if more || watched.error.is_some() => {
+                if watched.error.is_none() {
+                    refused.push(*kind);
+                }
+                watched.error = Some(error);
+            }
+            _ if taken => {
+                watched.error = None;
+                watched.acked.clone_from(&watched.sent);
+            }
+            _ => {}
+        }
+    }
+    connection.rejections.clone_from(&said.rejections);
+    refused
+}

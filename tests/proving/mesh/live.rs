@@ -1,0 +1,191 @@
+//! The stand-in with a real Envoy: what is written is what Envoy does, and what Envoy says is what is told.
+//!
+//! `MESHMEND_TEST_ENVOY` names the binary. Everything listens on loopback addresses of the run's own.
+
+mod api;
+mod stage;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use libtest_mimic::{Failed, Trial};
+use serde_json::{Value, json};
+
+use stage::{HOST, Stage, rule, split};
+
+/// Names Envoy's binary.
+const VARIABLE: &str = "MESHMEND_TEST_ENVOY";
+/// Each wait of the story is shorter.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// The trials of this file.
+pub(crate) fn trials() -> Vec<Trial> {
+    let envoy = std::env::var_os(VARIABLE).map(PathBuf::from);
+    let ignored = envoy.is_none();
+    if ignored {
+        eprintln_once();
+    }
+    let trial = Trial::test("a_real_envoy_takes_what_the_stand_in_sends", move || {
+        let envoy = envoy.ok_or_else(|| Failed::from(format!("{VARIABLE} is not set: run tests/run.sh")))?;
+        play(envoy).map_err(|error| Failed::from(format!("{error:#}")))
+    });
+    vec![trial.with_ignored_flag(ignored), super::istiod::trial()]
+}
+
+fn eprintln_once() {
+    use std::io::Write as _;
+    let text =
+        format!("left out: the mesh with a real Envoy, because {VARIABLE} is not set; run tests/run.sh");
+    writeln!(std::io::stderr(), "{text}").ok();
+}
+
+fn play(envoy: PathBuf) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let played = runtime.block_on(async {
+        let mut stage = Stage::build(envoy).await?;
+        let told = tokio::time::timeout(LIMIT, story(&mut stage)).await;
+        let told = told.context("the story did not end").flatten();
+        told.map_err(|error| error.context(stage.log()))
+    });
+    runtime.shutdown_background();
+    played
+}
+
+// Mutations that make it fail: the files of load assignments not written; an acknowledgement of what was sent
+// instead of what Envoy has; a refusal taken as an acknowledgement; a frozen Envoy taken as refusing.
+async fn story(stage: &mut Stage) -> anyhow::Result<()> {
+    stage.launch().await?;
+    let answers = stage.send(100, HOST, "/").await?;
+    ensure!(answers["v1"] + answers["v2"] == 100, "half and half: {answers:?}");
+    ensure!(answers["v1"] > 20 && answers["v2"] > 20, "half and half: {answers:?}");
+    for host in ["server", "server.shop:80", "server.shop.svc"] {
+        ensure!(
+            stage.send(1, host, "/").await?.keys().all(|who| who.starts_with('v')),
+            "{host} leads nowhere"
+        );
+    }
+    let lost = stage.send(1, "nobody.shop.svc.cluster.local", "/").await?;
+    ensure!(lost.keys().all(|who| who == "503"), "a host that nobody has: {lost:?}");
+
+    stage.api.put(split(0, 100));
+    stage.next("RouteConfiguration").await?;
+    let answers = stage.send(50, HOST, "/").await?;
+    ensure!(answers["v2"] == 50, "all to v2: {answers:?}");
+
+    overload(stage).await?;
+    refusal(stage).await?;
+    freeze(stage).await?;
+    count(stage).await?;
+
+    let gone = |syncz: &Value, _: &str| syncz.as_array().is_some_and(Vec::is_empty);
+    stage.kill().await?;
+    stage.wait("syncz forgets a proxy that is down", gone).await?;
+    stage.launch().await?;
+    let answers = stage.send(10, HOST, "/").await?;
+    ensure!(answers["v1"] == 10, "a new Envoy has all of it anew: {answers:?}");
+    stage.withdraw()?;
+    stage.wait("syncz forgets a proxy that was taken away", gone).await
+}
+
+/// Limits are those of the rule, and what Envoy turns away shows in both kinds of metrics.
+async fn overload(stage: &mut Stage) -> anyhow::Result<()> {
+    stage.api.put(rule(
+        json!({"connectionPool": {"http": {"http2MaxRequests": 1, "http1MaxPendingRequests": 1}}}),
+    ));
+    stage.next("Cluster").await?;
+    let answers = stage.at_once(20, "/slow").await?;
+    ensure!(answers.get("503").is_some_and(|shed| *shed >= 10), "little was turned away: {answers:?}");
+    stage
+        .wait("turned away is counted", |_, metrics| {
+            let overflow = |line: &&str| line.contains("_overflow{") && !line.ends_with(" 0");
+            metrics.contains("response_flags=\"UO\"")
+                && metrics
+                    .lines()
+                    .filter(overflow)
+                    .any(|line| line.contains("cluster_name=\"outbound|80|v2|"))
+        })
+        .await?;
+    stage.api.put(rule(Value::Null));
+    stage.next("Cluster").await
+}
+
+/// A listener that Envoy does not know how to build: told as refused, and the old one goes on.
+async fn refusal(stage: &mut Stage) -> anyhow::Result<()> {
+    let value = json!({"name": "example.unregistered", "typed_config":
+        {"@type": "type.googleapis.com/udpa.type.v1.TypedStruct", "type_url": "type.googleapis.com/example.Unregistered"}});
+    let filter = json!({"kind": "EnvoyFilter", "metadata": {"namespace": "shop", "name": "broken"},
+        "spec": {"workloadSelector": {"labels": {"app": "client"}},
+                 "configPatches": [{"applyTo": "HTTP_FILTER", "patch": {"operation": "INSERT_BEFORE", "value": value}}]}});
+    stage.api.put(filter.clone());
+    stage
+        .wait("a refused listener shows its error", |syncz, metrics| {
+            let listener = &syncz[0]["resources"]["type.googleapis.com/envoy.config.listener.v3.Listener"];
+            let told = listener["lastError"].as_str().unwrap_or_default();
+            told.starts_with("Error adding/updating listener(s)")
+                && told.contains("example.unregistered")
+                && listener["sent"] != listener["acked"]
+                && metrics.contains("pilot_total_xds_rejects{type=\"lds\"} 1")
+        })
+        .await?;
+    let answers = stage.send(10, HOST, "/").await?;
+    ensure!(answers["v2"] == 10, "the old listener goes on: {answers:?}");
+    stage.api.delete(&filter);
+    stage.next("Listener").await?;
+    stage
+        .wait("the error is gone, its gauge is not", |syncz, metrics| {
+            !syncz.to_string().contains("lastError")
+                && metrics.contains("pilot_xds_lds_reject{err=\"Internal\",node=\"client-1.shop\"} 1")
+        })
+        .await
+}
+
+/// A frozen Envoy: what it was sent is not acknowledged and not refused, its readiness and metrics hang.
+async fn freeze(stage: &mut Stage) -> anyhow::Result<()> {
+    stage.signal("STOP")?;
+    stage.api.put(split(100, 0));
+    let route = |syncz: &Value| {
+        syncz[0]["resources"]["type.googleapis.com/envoy.config.route.v3.RouteConfiguration"].clone()
+    };
+    stage.wait("a frozen proxy is behind", |syncz, _| route(syncz)["sent"] != route(syncz)["acked"]).await?;
+    ensure!(
+        stage.ready(Duration::from_millis(500)).await.is_err(),
+        "readiness answers though Envoy is frozen"
+    );
+    stage
+        .wait("a frozen proxy has no metrics and no error", |syncz, metrics| {
+            metrics.contains("istio_agent_scrape_failures_total{type=\"envoy\"}")
+                && !metrics.contains("istio_requests_total")
+                && !syncz.to_string().contains("lastError")
+                && route(syncz)["sent"] != route(syncz)["acked"]
+        })
+        .await?;
+    stage.signal("CONT")?;
+    stage.synced().await
+}
+
+/// Every request that was sent is counted once, on the side of each proxy that saw it.
+async fn count(stage: &mut Stage) -> anyhow::Result<()> {
+    let answer = stage.inbound().await?;
+    ensure!(answer == "client", "the application behind the sidecar answers: {answer}");
+    let sent = stage.sent;
+    stage
+        .wait("every request is counted once", |_, metrics| {
+            let of = |reporter: &str| {
+                let reporter = format!("reporter=\"{reporter}\"");
+                let lines = metrics.lines().filter(|line| line.starts_with("istio_requests_total"));
+                let ours = lines.filter(|line| line.contains(&reporter));
+                ours.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok()).sum::<usize>()
+            };
+            of("source") == sent && of("destination") == 1
+        })
+        .await?;
+    stage
+        .wait("workloads are named", |_, metrics| {
+            metrics.lines().any(|line| {
+                line.contains("source_workload=\"client\"")
+                    && line.contains("destination_workload=\"server-v2\"")
+            })
+        })
+        .await
+}
