@@ -225,7 +225,7 @@ impl Stage {
         loop {
             let syncz = self.syncz().await?;
             let own = self.client.get(format!("http://{}/metrics", self.istiod)).send().await?.text().await?;
-            let text = merged(&self.client, &mut self.telemetry).await? + &own;
+            let text = merged(&self.client, &mut self.telemetry).await? + own.as_str();
             if met(&syncz, &text) {
                 return Ok(());
             }
