@@ -65,12 +65,16 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     }
 }
 
-/// The trial of what it tells whom.
-pub(crate) fn trial() -> Trial {
-    Trial::test("debug_words_are_for_loopback_only", || {
-        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-        runtime.block_on(serve::check()).map_err(|error| Failed::from(format!("{error:#}")))
-    })
+/// The trials that need no Envoy.
+pub(crate) fn trials() -> Vec<Trial> {
+    let failed = |error: anyhow::Error| Failed::from(format!("{error:#}"));
+    vec![
+        Trial::test("debug_words_are_for_loopback_only", move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+            runtime.block_on(serve::check()).map_err(failed)
+        }),
+        Trial::test("only_what_envoy_took_is_acknowledged", move || acks::check().map_err(failed)),
+    ]
 }
 
 /// Everything the stand-in knows.

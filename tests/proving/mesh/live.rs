@@ -31,7 +31,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         let envoy = envoy.ok_or_else(|| Failed::from(format!("{VARIABLE} is not set: run tests/run.sh")))?;
         play(envoy).map_err(|error| Failed::from(format!("{error:#}")))
     });
-    vec![trial.with_ignored_flag(ignored), super::istiod::trial()]
+    vec![trial.with_ignored_flag(ignored)]
 }
 
 fn say_what_is_left_out() {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::ensure;
 use serde_json::Value;
 
 use super::Plane;
@@ -189,7 +190,7 @@ fn take(connection: &mut Connection, said: &Said) -> Vec<Type> {
             more.then(|| format!("Envoy counted {} rejected update(s)", count - watched.before))
         };
         let taken = if *kind == Type::Endpoint {
-            watched.resources().iter().all(|resource| {
+            watched.resources.iter().all(|resource| {
                 let name = resource["cluster_name"].as_str().unwrap_or_default();
                 said.endpoints.get(name) == Some(&addresses(resource))
             })
@@ -213,4 +214,41 @@ fn take(connection: &mut Connection, said: &Said) -> Vec<Type> {
     }
     connection.rejections.clone_from(&said.rejections);
     refused
+}
+
+/// The trial of what counts as taken: the version that was sent, and for endpoints the addresses themselves.
+// Mutations that make it fail: any version for the one that was sent; refusals counted before it was sent
+// taken for new ones; addresses not looked at; a refusal taken for an acknowledgement.
+pub(super) fn check() -> anyhow::Result<()> {
+    let sent = |version: &str| Watched { sent: version.to_owned(), before: 1, ..Watched::default() };
+    let file = serde_json::from_value(serde_json::json!({
+        "namespace": "shop", "pod": "a", "ip": "127.0.0.1", "admin": "127.0.0.1:1", "agent": "127.0.0.1:2",
+        "labels": {}, "workload": "a", "service_account": "default", "inbound": [], "start": 1,
+    }))?;
+    let mut connection = Connection::new(file);
+    let endpoint =
+        serde_json::json!({"endpoint": {"address": {"socket_address": {"address": "::1", "port_value": 1}}}});
+    let assignment =
+        serde_json::json!({"cluster_name": "c", "endpoints": [{"priority": 0, "lb_endpoints": [endpoint]}]});
+    connection.types.insert(Type::Cluster, sent("2"));
+    connection.types.insert(Type::Endpoint, Watched { resources: vec![assignment], ..sent("2") });
+    let versions = |version: &str| BTreeMap::from([(Type::Cluster, version.to_owned())]);
+    let empty = BTreeMap::from([("c".to_owned(), BTreeSet::new())]);
+    let whole = BTreeMap::from([("c".to_owned(), BTreeSet::from(["0 ::1:1".to_owned()]))]);
+    let counted = |count: u64| BTreeMap::from([(Type::Cluster, count)]);
+    let mut told = |said: Said| {
+        let refused = take(&mut connection, &said);
+        let acked = connection.types.values().map(|watched| watched.acked == watched.sent);
+        (acked.collect::<Vec<bool>>(), refused)
+    };
+    let old = Said { versions: versions("1"), endpoints: empty, rejections: counted(1), ..Said::default() };
+    ensure!(told(old) == (vec![false, false], vec![]), "what was not taken is not acknowledged");
+    let rejections = counted(2);
+    let refused = Said { versions: versions("2"), endpoints: whole.clone(), rejections, ..Said::default() };
+    ensure!(told(refused) == (vec![false, true], vec![Type::Cluster]), "one refusal more is one of this");
+    connection.types.insert(Type::Cluster, Watched { before: 2, ..sent("3") });
+    let said = Said { versions: versions("3"), endpoints: whole, rejections: counted(2), ..Said::default() };
+    ensure!(take(&mut connection, &said).is_empty(), "an old refusal is none of what was sent since");
+    ensure!(connection.types.values().all(|watched| watched.acked == watched.sent), "all of it was taken");
+    Ok(())
 }

@@ -66,17 +66,12 @@ pub(super) struct Watched {
     pub(super) sent_time: String,
     pub(super) error: Option<String>,
     /// What was sent last, to see whether there is anything new.
-    resources: Vec<Value>,
+    pub(super) resources: Vec<Value>,
     /// Rejections that Envoy had counted before it was sent.
     pub(super) before: u64,
 }
 
 impl Watched {
-    /// What was sent last.
-    pub(super) fn resources(&self) -> &[Value] {
-        &self.resources
-    }
-
     /// Whether Envoy said yes or no to what was sent last.
     pub(super) fn settled(&self) -> bool {
         self.sent == self.acked || self.error.is_some()
