@@ -30,5 +30,5 @@ use libtest_mimic::Trial;
 
 /// All trials of this part.
 pub(crate) fn trials() -> Vec<Trial> {
-    [truth::trials(), metrics::trials(), live::trials()].into_iter().flatten().collect()
+    [truth::trials(), istiod::trials(), metrics::trials(), live::trials()].into_iter().flatten().collect()
 }

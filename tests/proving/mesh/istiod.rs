@@ -9,7 +9,7 @@ mod acks;
 mod connection;
 mod numbers;
 mod serve;
-mod watch;
+mod watches;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use libtest_mimic::{Failed, Trial};
 use serde_json::Value;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -28,7 +28,7 @@ use super::objects::Mesh;
 use super::proxy::{announced, replace};
 use connection::Connection;
 use numbers::Numbers;
-use watch::Objects;
+use watches::Objects;
 
 /// A change waits this long for more of them, and no longer than the most in all.
 const DEBOUNCE: Duration = Duration::from_millis(10);
@@ -49,13 +49,13 @@ pub(crate) struct Options {
 
 /// Runs until it is killed or something ends that must not.
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
-    let client = watch::connect(&options.kubeconfig).await?;
+    let client = watches::connect(&options.kubeconfig).await?;
     let plane = Arc::new(Plane::new(options.root));
     let listener = tokio::net::TcpListener::bind(options.listen)
         .await
         .with_context(|| format!("cannot listen on {}", options.listen))?;
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
-    watch::start(&client, &plane, &mut tasks);
+    watches::start(&client, &plane, &mut tasks);
     tasks.spawn(serve::serve(listener, Arc::clone(&plane)));
     tasks.spawn(push_changes(Arc::clone(&plane)));
     tasks.spawn(look_for_proxies(Arc::clone(&plane)));
@@ -65,12 +65,16 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     }
 }
 
-/// The trial of what it tells whom.
-pub(crate) fn trial() -> Trial {
-    Trial::test("debug_words_are_for_loopback_only", || {
-        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-        runtime.block_on(serve::check()).map_err(|error| Failed::from(format!("{error:#}")))
-    })
+/// The trials that need no Envoy.
+pub(crate) fn trials() -> Vec<Trial> {
+    let failed = |error: anyhow::Error| Failed::from(format!("{error:#}"));
+    vec![
+        Trial::test("debug_words_are_for_loopback_only", move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+            runtime.block_on(serve::check()).map_err(failed)
+        }),
+        Trial::test("only_what_envoy_took_is_acknowledged", move || acks::check().map_err(failed)),
+    ]
 }
 
 /// Everything the stand-in knows.
@@ -78,6 +82,8 @@ struct Plane {
     root: PathBuf,
     state: Mutex<State>,
     changed: Notify,
+    /// Counts pushes, for those who ask what became of them.
+    pushed: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -90,7 +96,7 @@ struct State {
 
 impl Plane {
     fn new(root: PathBuf) -> Self {
-        Self { root, state: Mutex::default(), changed: Notify::new() }
+        Self { root, state: Mutex::default(), changed: Notify::new(), pushed: watch::Sender::new(0) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -107,9 +113,13 @@ impl Plane {
         let mesh = Mesh::of(state.objects.all());
         replace(&self.root.join("peers.json"), &serde_json::to_vec(&peers(&mesh))?)?;
         for connection in state.connections.values_mut() {
-            connection.push(&self.root, &mesh, state.pushes, &mut state.numbers)?;
+            // Its folder may be emptied for a new start right now; then it is found as a new proxy.
+            if let Err(error) = connection.push(&self.root, &mesh, state.pushes, &mut state.numbers) {
+                tracing::warn!(proxy = connection.name(), error = format!("{error:#}"), "push failed");
+            }
             state.numbers.converged(since.elapsed());
         }
+        self.pushed.send_replace(state.pushes);
         Ok(())
     }
 }

@@ -5,6 +5,7 @@
 mod api;
 mod stage;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,17 +25,16 @@ pub(crate) fn trials() -> Vec<Trial> {
     let envoy = std::env::var_os(VARIABLE).map(PathBuf::from);
     let ignored = envoy.is_none();
     if ignored {
-        eprintln_once();
+        say_what_is_left_out();
     }
     let trial = Trial::test("a_real_envoy_takes_what_the_stand_in_sends", move || {
         let envoy = envoy.ok_or_else(|| Failed::from(format!("{VARIABLE} is not set: run tests/run.sh")))?;
         play(envoy).map_err(|error| Failed::from(format!("{error:#}")))
     });
-    vec![trial.with_ignored_flag(ignored), super::istiod::trial()]
+    vec![trial.with_ignored_flag(ignored)]
 }
 
-fn eprintln_once() {
-    use std::io::Write as _;
+fn say_what_is_left_out() {
     let text =
         format!("left out: the mesh with a real Envoy, because {VARIABLE} is not set; run tests/run.sh");
     writeln!(std::io::stderr(), "{text}").ok();

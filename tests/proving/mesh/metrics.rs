@@ -3,6 +3,7 @@
 //! Both sides of a request count it, each in its own proxy's log: the client's with `reporter="source"`, the
 //! server's with `reporter="destination"`.
 
+mod check;
 mod lines;
 
 use std::collections::BTreeMap;
@@ -155,6 +156,6 @@ pub(crate) async fn merged(client: &reqwest::Client, telemetry: &mut Telemetry) 
 /// The trials of this file.
 pub(crate) fn trials() -> Vec<Trial> {
     vec![Trial::test("an_access_log_becomes_istios_metrics", || {
-        lines::check().map_err(|error| Failed::from(format!("{error:#}")))
+        check::check().map_err(|error| Failed::from(format!("{error:#}")))
     })]
 }

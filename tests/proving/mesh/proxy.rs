@@ -66,6 +66,13 @@ impl ProxyFile {
         replace(&folder.join(FILE), &serde_json::to_vec_pretty(self)?)
     }
 
+    /// What is announced now under its name.
+    pub(crate) fn read_again(&self, root: &Path) -> anyhow::Result<Self> {
+        let path = self.folder(root).join(FILE);
+        let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        serde_json::from_slice(&text).with_context(|| format!("{} is no proxy", path.display()))
+    }
+
     /// Takes the proxy out of the control plane's sight.
     pub(crate) fn withdraw(&self, root: &Path) -> anyhow::Result<()> {
         let path = self.folder(root).join(FILE);

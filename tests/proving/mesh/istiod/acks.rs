@@ -4,14 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::ensure;
 use serde_json::Value;
 
 use super::Plane;
-use super::connection::{Connection, Type};
+use super::connection::{Connection, Type, Watched};
 
-/// How often a proxy is asked while it has not settled what it was sent, and when it has.
+/// How soon a proxy is asked again that has not settled what it was sent: first so, then twice as long each
+/// time, up to the most.
 const SOON: Duration = Duration::from_millis(5);
-const LATER: Duration = Duration::from_millis(250);
+const LESS_SOON: Duration = Duration::from_millis(160);
+/// How often it is looked whether one that has settled everything is still there.
+const LATER: Duration = Duration::from_millis(500);
 /// How often one that does not take connections: it starts, or it is gone.
 const NOT_YET: Duration = Duration::from_millis(50);
 /// A healthy Envoy answers in milliseconds; a frozen one never.
@@ -30,6 +34,8 @@ struct Said {
 /// Whether the proxy could be asked.
 enum Answer {
     Said(Box<Said>),
+    /// It is there, and was not asked for more.
+    There,
     Silent,
     Refused,
 }
@@ -40,8 +46,10 @@ pub(super) async fn ask(plane: Arc<Plane>, name: (String, String)) {
     let client = reqwest::Client::builder().timeout(TIME_LIMIT).no_proxy().build();
     let Ok(client) = client else { return };
     let admin = format!("http://{}", file.admin);
+    let mut pushed = plane.pushed.subscribe();
+    let (mut settled, mut soon) = (false, SOON);
     loop {
-        let answer = said(&client, &admin).await;
+        let answer = if settled { there(&client, &admin).await } else { said(&client, &admin).await };
         let pause = {
             let state = &mut *plane.lock();
             let known = state.connections.get_mut(&name).filter(|known| *known.file() == file);
@@ -49,28 +57,45 @@ pub(super) async fn ask(plane: Arc<Plane>, name: (String, String)) {
             if !std::mem::replace(&mut known.greeted, true) {
                 plane.changed.notify_one();
             }
-            let refusals = match answer {
-                Answer::Said(said) => {
-                    known.answers = true;
-                    take(known, &said)
-                }
-                Answer::Refused => {
-                    known.answers = false;
-                    Vec::new()
-                }
-                Answer::Silent => Vec::new(),
-            };
-            for kind in refusals {
+            for kind in note(known, &answer) {
                 state.numbers.rejected(kind, &known.name());
             }
-            match known.types.values().all(|watched| watched.settled()) {
-                true => LATER,
-                false if known.answers => SOON,
-                false => NOT_YET,
+            settled = known.answers && known.types.values().all(Watched::settled);
+            soon = if settled { SOON } else { (soon * 2).min(LESS_SOON) };
+            match (settled, known.answers) {
+                (true, _) => LATER,
+                (false, true) => soon,
+                (false, false) => NOT_YET,
             }
         };
-        tokio::time::sleep(pause).await;
+        if matches!(tokio::time::timeout(pause, pushed.changed()).await, Ok(Ok(()))) {
+            (settled, soon) = (false, SOON);
+        }
     }
+}
+
+/// Puts down an answer; the types that the proxy refused now and had not before.
+fn note(known: &mut Connection, answer: &Answer) -> Vec<Type> {
+    match answer {
+        Answer::Said(said) => {
+            known.answers = true;
+            take(known, said)
+        }
+        Answer::There | Answer::Silent => Vec::new(),
+        Answer::Refused => {
+            known.answers = false;
+            Vec::new()
+        }
+    }
+}
+
+fn failed(error: &reqwest::Error) -> Answer {
+    if error.is_connect() && !error.is_timeout() { Answer::Refused } else { Answer::Silent }
+}
+
+async fn there(client: &reqwest::Client, admin: &str) -> Answer {
+    let answer = client.get(format!("{admin}/ready")).send().await;
+    answer.map_or_else(|error| failed(&error), |_| Answer::There)
 }
 
 async fn said(client: &reqwest::Client, admin: &str) -> Answer {
@@ -79,8 +104,7 @@ async fn said(client: &reqwest::Client, admin: &str) -> Answer {
     let stats = get("/stats?format=json&filter=(update_rejected|version_text)$").await;
     match (dump, stats) {
         (Ok(dump), Ok(stats)) => Answer::Said(Box::new(read(&dump, &stats))),
-        (Err(error), _) | (_, Err(error)) if error.is_connect() && !error.is_timeout() => Answer::Refused,
-        _ => Answer::Silent,
+        (Err(error), _) | (_, Err(error)) => failed(&error),
     }
 }
 
@@ -158,21 +182,20 @@ fn take(connection: &mut Connection, said: &Said) -> Vec<Type> {
     for (kind, watched) in &mut connection.types {
         let count = said.rejections.get(kind).copied().unwrap_or_default();
         let more = count > watched.before;
-        let error = match kind {
-            // Of listeners Envoy takes those that it can, and says which it could not.
-            Type::Listener if !said.refused.is_empty() => {
-                Some(format!("Error adding/updating listener(s) {}\n", said.refused.join("\n")))
-            }
-            Type::Listener => None,
-            _ if more => Some(format!("Envoy counted {} rejected update(s)", count - watched.before)),
-            _ => None,
+        // Of listeners Envoy takes those that it can, and says which it could not.
+        let error = if *kind == Type::Listener {
+            let refused = !said.refused.is_empty();
+            refused.then(|| format!("Error adding/updating listener(s) {}\n", said.refused.join("\n")))
+        } else {
+            more.then(|| format!("Envoy counted {} rejected update(s)", count - watched.before))
         };
-        let taken = match kind {
-            Type::Endpoint => watched.resources().iter().all(|resource| {
+        let taken = if *kind == Type::Endpoint {
+            watched.resources.iter().all(|resource| {
                 let name = resource["cluster_name"].as_str().unwrap_or_default();
                 said.endpoints.get(name) == Some(&addresses(resource))
-            }),
-            _ => said.versions.get(kind) == Some(&watched.sent),
+            })
+        } else {
+            said.versions.get(kind) == Some(&watched.sent)
         };
         match error {
             // A refusal of what came before is not one of what was sent since.
@@ -191,4 +214,41 @@ fn take(connection: &mut Connection, said: &Said) -> Vec<Type> {
     }
     connection.rejections.clone_from(&said.rejections);
     refused
+}
+
+/// The trial of what counts as taken: the version that was sent, and for endpoints the addresses themselves.
+// Mutations that make it fail: any version for the one that was sent; refusals counted before it was sent
+// taken for new ones; addresses not looked at; a refusal taken for an acknowledgement.
+pub(super) fn check() -> anyhow::Result<()> {
+    let sent = |version: &str| Watched { sent: version.to_owned(), before: 1, ..Watched::default() };
+    let file = serde_json::from_value(serde_json::json!({
+        "namespace": "shop", "pod": "a", "ip": "127.0.0.1", "admin": "127.0.0.1:1", "agent": "127.0.0.1:2",
+        "labels": {}, "workload": "a", "service_account": "default", "inbound": [], "start": 1,
+    }))?;
+    let mut connection = Connection::new(file);
+    let endpoint =
+        serde_json::json!({"endpoint": {"address": {"socket_address": {"address": "::1", "port_value": 1}}}});
+    let assignment =
+        serde_json::json!({"cluster_name": "c", "endpoints": [{"priority": 0, "lb_endpoints": [endpoint]}]});
+    connection.types.insert(Type::Cluster, sent("2"));
+    connection.types.insert(Type::Endpoint, Watched { resources: vec![assignment], ..sent("2") });
+    let versions = |version: &str| BTreeMap::from([(Type::Cluster, version.to_owned())]);
+    let empty = BTreeMap::from([("c".to_owned(), BTreeSet::new())]);
+    let whole = BTreeMap::from([("c".to_owned(), BTreeSet::from(["0 ::1:1".to_owned()]))]);
+    let counted = |count: u64| BTreeMap::from([(Type::Cluster, count)]);
+    let mut told = |said: Said| {
+        let refused = take(&mut connection, &said);
+        let acked = connection.types.values().map(|watched| watched.acked == watched.sent);
+        (acked.collect::<Vec<bool>>(), refused)
+    };
+    let old = Said { versions: versions("1"), endpoints: empty, rejections: counted(1), ..Said::default() };
+    ensure!(told(old) == (vec![false, false], vec![]), "what was not taken is not acknowledged");
+    let rejections = counted(2);
+    let refused = Said { versions: versions("2"), endpoints: whole.clone(), rejections, ..Said::default() };
+    ensure!(told(refused) == (vec![false, true], vec![Type::Cluster]), "one refusal more is one of this");
+    connection.types.insert(Type::Cluster, Watched { before: 2, ..sent("3") });
+    let said = Said { versions: versions("3"), endpoints: whole, rejections: counted(2), ..Said::default() };
+    ensure!(take(&mut connection, &said).is_empty(), "an old refusal is none of what was sent since");
+    ensure!(connection.types.values().all(|watched| watched.acked == watched.sent), "all of it was taken");
+    Ok(())
 }

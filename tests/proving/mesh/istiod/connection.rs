@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context as _;
-use jiff::Timestamp;
+use meshmend::clock::Clock;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -66,17 +66,12 @@ pub(super) struct Watched {
     pub(super) sent_time: String,
     pub(super) error: Option<String>,
     /// What was sent last, to see whether there is anything new.
-    resources: Vec<Value>,
+    pub(super) resources: Vec<Value>,
     /// Rejections that Envoy had counted before it was sent.
     pub(super) before: u64,
 }
 
 impl Watched {
-    /// What was sent last.
-    pub(super) fn resources(&self) -> &[Value] {
-        &self.resources
-    }
-
     /// Whether Envoy said yes or no to what was sent last.
     pub(super) fn settled(&self) -> bool {
         self.sent == self.acked || self.error.is_some()
@@ -120,10 +115,11 @@ impl Connection {
         push: u64,
         numbers: &mut Numbers,
     ) -> anyhow::Result<()> {
-        if !self.greeted {
+        let folder = self.file.folder(root);
+        // An Envoy that starts anew gets everything as a new proxy, and nothing as the old one.
+        if !self.greeted || self.file.read_again(root)? != self.file {
             return Ok(());
         }
-        let folder = self.file.folder(root);
         let mut made = translate(mesh, &self.file.proxy(root));
         for kind in Type::ALL {
             let resources = std::mem::take(match kind {
@@ -136,7 +132,7 @@ impl Connection {
             if !watched.sent.is_empty() && watched.resources == resources {
                 continue;
             }
-            let now = Timestamp::now();
+            let now = Clock::wall();
             let nonce = Sha256::digest(format!("{push} {now} {}", self.file.pod));
             let nonce: String = nonce[..8].iter().map(|byte| format!("{byte:02x}")).collect();
             watched.sent = format!("{now:.0}/{push}{nonce}");

@@ -52,10 +52,8 @@ pub(super) fn apply(cluster: &mut Value, blocks: &Map<String, Value>) {
     limits(cluster, block("connectionPool"));
     http(cluster, block("connectionPool"));
     let balancer = block("loadBalancer")["simple"].as_str();
-    cluster["lb_policy"] = json!(match balancer {
-        Some(policy @ ("RANDOM" | "ROUND_ROBIN")) => policy,
-        _ => "LEAST_REQUEST",
-    });
+    let balancer = balancer.filter(|policy| ["RANDOM", "ROUND_ROBIN"].contains(policy));
+    cluster["lb_policy"] = json!(balancer.unwrap_or("LEAST_REQUEST"));
     cluster["common_lb_config"] = json!({"healthy_panic_threshold": {}});
     if let Some(written) = blocks.get("outlierDetection") {
         cluster["outlier_detection"] = outliers(written);

@@ -97,12 +97,12 @@ fn one(place: &Place<'_>, route: &Value, block: Option<&Value>, namespace: &str)
     made
 }
 
-fn strings(condition: &Value) -> Value {
+fn strings(condition: &Value) -> Option<Value> {
     match (condition["exact"].as_str(), condition["prefix"].as_str(), condition["regex"].as_str()) {
-        (Some(text), _, _) => json!({"exact": text}),
-        (_, Some(text), _) => json!({"prefix": text}),
-        (_, _, Some(text)) => json!({"safe_regex": {"regex": text}}),
-        _ => Value::Null,
+        (Some(text), _, _) => Some(json!({"exact": text})),
+        (_, Some(text), _) => Some(json!({"prefix": text})),
+        (_, _, Some(text)) => Some(json!({"safe_regex": {"regex": text}})),
+        _ => None,
     }
 }
 
@@ -120,8 +120,8 @@ fn matches(block: &Value) -> Value {
         for (name, condition) in block[key].as_object().into_iter().flatten() {
             let mut header = json!({"name": name});
             match strings(condition) {
-                Value::Null => header["present_match"] = json!(true),
-                wanted => header["string_match"] = wanted,
+                None => header["present_match"] = json!(true),
+                Some(wanted) => header["string_match"] = wanted,
             }
             if invert {
                 header["invert_match"] = json!(true);
@@ -140,8 +140,8 @@ fn matches(block: &Value) -> Value {
     let parameters = block["queryParams"].as_object().into_iter().flatten();
     let parameters: Vec<Value> = parameters
         .map(|(name, condition)| match strings(condition) {
-            Value::Null => json!({"name": name, "present_match": true}),
-            wanted => json!({"name": name, "string_match": wanted}),
+            None => json!({"name": name, "present_match": true}),
+            Some(wanted) => json!({"name": name, "string_match": wanted}),
         })
         .collect();
     if !parameters.is_empty() {

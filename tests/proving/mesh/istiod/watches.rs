@@ -132,7 +132,8 @@ async fn watch(api: Api<DynamicObject>, kind: &'static str, plane: Arc<Plane>) -
             watcher::Event::Apply(object) => {
                 let (name, object) = written(kind, &object)?;
                 let state = &mut *plane.lock();
-                state.numbers.event(kind, "update");
+                let known = state.objects.kinds.get(kind).is_some_and(|known| known.contains_key(&name));
+                state.numbers.event(kind, if known { "update" } else { "add" });
                 state.objects.take(kind, name, Some(object))
             }
             watcher::Event::Delete(object) => {
