@@ -243,7 +243,8 @@ impl Ground {
                 let status = pod.status.as_ref()?;
                 let init = status.init_container_statuses.iter().flatten();
                 let all = status.container_statuses.iter().flatten().chain(init);
-                let since = all.filter_map(|one| Some(one.state.as_ref()?.running.as_ref()?.started_at.as_ref()?.0));
+                let since =
+                    all.filter_map(|one| Some(one.state.as_ref()?.running.as_ref()?.started_at.as_ref()?.0));
                 Some(Clock::wall().duration_since(since.max()?) > young)
             };
             Ok(pods.iter().all(|pod| old(pod) == Some(true)).then_some(()))

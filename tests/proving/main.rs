@@ -22,7 +22,6 @@ mod ground;
 mod isolation;
 #[expect(dead_code, reason = "each proof uses a part of it")]
 mod kubelet;
-#[expect(dead_code, reason = "its own trials use the rest")]
 mod mesh;
 mod monitoring;
 mod parts;

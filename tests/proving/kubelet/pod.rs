@@ -74,7 +74,8 @@ impl Live {
             let mut env: Vec<(String, String)> =
                 common.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
             for variable in spec.env.clone().unwrap_or_default() {
-                let value = variable.value.with_context(|| format!("{} has no plain value", variable.name))?;
+                let value =
+                    variable.value.with_context(|| format!("{} has no plain value", variable.name))?;
                 env.push((variable.name, value));
             }
             let start = Start {
