@@ -4,6 +4,7 @@
 mod objects;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use anyhow::Context as _;
 use jiff::SignedDuration;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams};
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
 use meshmend::clock::Clock;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -34,6 +35,9 @@ pub(crate) const SOON: Duration = Duration::from_secs(90);
 const SETTLED: SignedDuration = SignedDuration::from_secs(62);
 /// The account of every proof's agent.
 pub(crate) const ACCOUNT: &str = "prover";
+
+/// The file of people who may do everything.
+const KUBECONFIG: &str = "people.kubeconfig";
 
 /// Everything a proof stands on.
 pub(crate) struct Ground {
@@ -76,7 +80,7 @@ impl Ground {
     pub(crate) async fn start(plane: ControlPlane, parts: Parts) -> anyhow::Result<Self> {
         let folder = plane.folder.clone();
         let client = plane.admin().await?;
-        let kubeconfig = folder.join("people.kubeconfig");
+        let kubeconfig = folder.join(KUBECONFIG);
         std::fs::write(&kubeconfig, plane.admin_kubeconfig().to_string())?;
         let launch = Launch {
             envoy: parts.envoy.clone(),
@@ -120,6 +124,33 @@ impl Ground {
     /// Applies one object.
     pub(crate) async fn apply_object(&self, object: Value) -> anyhow::Result<()> {
         apply(&self.client, object).await.map(|_| ())
+    }
+
+    /// Changes an object by a merge patch, as a person with kubectl would; the answer is the object.
+    pub(crate) async fn change(
+        &self,
+        (namespace, version, kind, name): (&str, &str, &str, &str),
+        patch: &Value,
+    ) -> anyhow::Result<Value> {
+        let params = PatchParams { field_manager: Some("kubectl-edit".to_owned()), ..PatchParams::default() };
+        let changed = self.api(namespace, version, kind).patch(name, &params, &Patch::Merge(patch)).await?;
+        Ok(serde_json::to_value(changed)?)
+    }
+
+    /// An object as it is.
+    pub(crate) async fn read(
+        &self,
+        (namespace, version, kind, name): (&str, &str, &str, &str),
+    ) -> anyhow::Result<Value> {
+        Ok(serde_json::to_value(self.api(namespace, version, kind).get(name).await?)?)
+    }
+
+    /// Starts cert-manager's own controllers; they are at work when the first issuer is ready.
+    pub(crate) fn cert_manager(&self) -> anyhow::Result<Arc<Component>> {
+        let mut command = Command::new(self.plane.built("cert_manager"));
+        command.arg("--kubeconfig").arg(self.folder.join(KUBECONFIG));
+        let log = self.folder.join("cert-manager.log");
+        Ok(Arc::new(Component::start_as("cert-manager", &command, &log)?))
     }
 
     /// Objects of a kind in a namespace.

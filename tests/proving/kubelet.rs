@@ -26,7 +26,7 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 use serde_json::{Value, json};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
 
 use crate::control_plane::ControlPlane;
 use crate::port_forward::{Door, Forward};
@@ -59,10 +59,17 @@ pub(crate) struct Launch {
     pub(crate) kubeconfig: PathBuf,
 }
 
+/// Waits until the kubelet may speak.
+async fn awake(awake: &mut watch::Receiver<bool>) {
+    // Without a kubelet nobody is told anything.
+    if awake.wait_for(|awake| *awake).await.is_err() {
+        std::future::pending().await
+    }
+}
+
 /// The running kubelet.
 pub(crate) struct Kubelet {
     shared: Arc<Shared>,
-    tasks: Vec<JoinHandle<()>>,
 }
 
 struct Shared {
@@ -71,6 +78,8 @@ struct Shared {
     /// By uid.
     pods: Mutex<BTreeMap<String, Arc<pod::Live>>>,
     addresses: AtomicU16,
+    /// Whether it says anything to anybody.
+    awake: watch::Sender<bool>,
 }
 
 impl Kubelet {
@@ -79,14 +88,12 @@ impl Kubelet {
         let client = plane.admin().await?;
         let door = Door::open(NODE_ADDRESS, plane).await?;
         node::register(&client, door.port).await?;
-        let shared = Shared { client, launch, pods: Mutex::default(), addresses: AtomicU16::new(0) };
-        let shared = Arc::new(shared);
-        let tasks = vec![
-            tokio::spawn(node::beat(shared.client.clone())),
-            tokio::spawn(Arc::clone(&shared).watch()),
-            tokio::spawn(Arc::clone(&shared).forward(door)),
-        ];
-        Ok(Self { shared, tasks })
+        let (pods, addresses, (awake, _)) = (Mutex::default(), AtomicU16::new(0), watch::channel(true));
+        let shared = Arc::new(Shared { client, launch, pods, addresses, awake });
+        tokio::spawn(node::beat(shared.client.clone(), shared.awake.subscribe()));
+        tokio::spawn(Arc::clone(&shared).watch());
+        tokio::spawn(Arc::clone(&shared).forward(door));
+        Ok(Self { shared })
     }
 
     /// A container's processes, its main one first; zombies are none.
@@ -124,7 +131,12 @@ impl Kubelet {
 
     /// From now on nodes are silent: no leases, no statuses, no port-forwards; their pods run on.
     pub(crate) fn fall_silent(&self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
+        self.shared.awake.send_replace(false);
+    }
+
+    /// They speak again, and tell what has changed meanwhile.
+    pub(crate) fn speak(&self) {
+        self.shared.awake.send_replace(true);
     }
 }
 
@@ -183,7 +195,7 @@ impl Shared {
                 let live = Arc::new(live);
                 pods.insert(uid, Arc::clone(&live));
                 self.tell_targets(&pods);
-                tokio::spawn(live.run(self.client.clone()));
+                tokio::spawn(live.run(self.client.clone(), self.awake.subscribe()));
             }
             Err(error) => crate::say(&format!("kubelet: a pod cannot be run: {error:#}")),
         }
@@ -233,6 +245,9 @@ impl Shared {
                     continue;
                 }
             };
+            if !*self.awake.borrow() {
+                continue;
+            }
             let shared = Arc::clone(&self);
             tokio::spawn(async move {
                 let ended = match caller.take().await {

@@ -20,7 +20,6 @@ mod grant;
 #[expect(dead_code, reason = "each proof uses a part of it")]
 mod ground;
 mod isolation;
-#[expect(dead_code, reason = "each proof uses a part of it")]
 mod kubelet;
 mod mesh;
 mod monitoring;
@@ -28,7 +27,6 @@ mod parts;
 #[path = "../cluster/port_forward.rs"]
 mod port_forward;
 #[path = "../cluster/process.rs"]
-#[expect(dead_code, reason = "the tests on a real API server use the rest")]
 mod process;
 mod proofs;
 mod proxy;

@@ -6,9 +6,10 @@ use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, Patch, PatchParams};
 use meshmend::clock::Clock;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::status::seconds;
-use super::{NODE_ADDRESS, NODES};
+use super::{NODE_ADDRESS, NODES, awake};
 use crate::control_plane::apply;
 use crate::wait::until;
 
@@ -51,8 +52,9 @@ pub(super) async fn register(client: &kube::Client, port: u16) -> anyhow::Result
 }
 
 /// Says for ever that all nodes live.
-pub(super) async fn beat(client: kube::Client) {
+pub(super) async fn beat(client: kube::Client, mut speaks: watch::Receiver<bool>) {
     loop {
+        awake(&mut speaks).await;
         for name in NODES {
             let beat = async {
                 renew(&client, name).await?;

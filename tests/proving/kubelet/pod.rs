@@ -13,9 +13,9 @@ use rustix::process::Pid;
 use serde_json::json;
 use tokio::sync::{Notify, watch};
 
-use super::Launch;
 use super::container::{Container, Restart, Start};
 use super::status::{Said, is_sidecar, of_pod, passed};
+use super::{Launch, awake};
 use crate::proxy::BEHIND;
 
 /// Between two tries to tell the API server, which may be away.
@@ -137,8 +137,8 @@ impl Live {
     }
 
     /// Runs it until it has gone.
-    pub(super) async fn run(self: Arc<Self>, client: kube::Client) {
-        let telling = tokio::spawn(Arc::clone(&self).tell(client.clone()));
+    pub(super) async fn run(self: Arc<Self>, client: kube::Client, speaks: watch::Receiver<bool>) {
+        let telling = tokio::spawn(Arc::clone(&self).tell(client.clone(), speaks.clone()));
         self.changed.notify_one();
         let mut wishes = self.wish.subscribe();
         let ran = async {
@@ -162,7 +162,7 @@ impl Live {
             _ => {}
         }
         if wish != Wish::Vanish {
-            self.delete(client).await;
+            self.delete(client, speaks).await;
         }
         telling.abort();
     }
@@ -199,12 +199,13 @@ impl Live {
     }
 
     /// Tells the API server of every change, as it is when it is told.
-    async fn tell(self: Arc<Self>, client: kube::Client) {
+    async fn tell(self: Arc<Self>, client: kube::Client, mut speaks: watch::Receiver<bool>) {
         let pods: Api<Pod> = Api::namespaced(client, &self.namespace);
         let (said, since, params) = (Said::default(), Clock::wall(), PatchParams::default());
         loop {
             self.changed.notified().await;
             loop {
+                awake(&mut speaks).await;
                 let status = of_pod((&self.init, &self.main), (self.ip.to_string(), since), &said);
                 // The uid keeps another pod of the same name from being told.
                 let patch = Patch::Merge(json!({ "metadata": { "uid": self.uid }, "status": status }));
@@ -223,11 +224,12 @@ impl Live {
     }
 
     /// Its processes have ended: the object may go.
-    async fn delete(&self, client: kube::Client) {
+    async fn delete(&self, client: kube::Client, mut speaks: watch::Receiver<bool>) {
         let pods: Api<Pod> = Api::namespaced(client, &self.namespace);
         let this = Preconditions { uid: Some(self.uid.clone()), ..Preconditions::default() };
         let params = DeleteParams { preconditions: Some(this), ..DeleteParams::default() }.grace_period(0);
         loop {
+            awake(&mut speaks).await;
             match tokio::time::timeout(PATIENCE, pods.delete(&self.name, &params)).await {
                 Ok(Ok(_)) => return,
                 Ok(Err(kube::Error::Api(status))) if [404, 409].contains(&status.code) => return,

@@ -25,7 +25,9 @@ pub(crate) async fn lives(ground: &Ground) -> anyhow::Result<()> {
     policies(ground).await?;
     ground.ready(WORK, &server.name()).await?;
     agent_of_a_proxy(ground).await?;
-    deletion(ground).await
+    deletion(ground).await?;
+    components(ground).await?;
+    silence(ground).await
 }
 
 fn pod(name: &str, policy: &str, code: &str) -> Value {
@@ -139,4 +141,56 @@ async fn deletion(ground: &Ground) -> anyhow::Result<()> {
 async fn first(ground: &Ground) -> anyhow::Result<String> {
     let pods = ground.pods(WORK, "app=native").await?;
     pods.into_iter().next().and_then(|pod| pod.metadata.name).context("the workload has a pod")
+}
+
+/// The control plane's parts freeze, die and come back alone, on the same files and ports.
+async fn components(ground: &Ground) -> anyhow::Result<()> {
+    let asks = async || {
+        tokio::time::timeout(Duration::from_secs(2), first(ground)).await.is_ok_and(|found| found.is_ok())
+    };
+    let server = ground.component("kube-apiserver")?;
+    server.freeze()?;
+    ensure!(!asks().await, "a frozen API server does not answer");
+    server.thaw()?;
+    until("the thawed API server answers", SOON, async || Ok(asks().await.then_some(()))).await?;
+    server.kill();
+    ensure!(!asks().await, "a killed API server does not answer");
+    let begun = Instant::now();
+    server.start()?;
+    until("the new API server answers", SOON, async || Ok(asks().await.then_some(()))).await?;
+    ground.report("a killed API server answers again", begun.elapsed())?;
+    // Whoever watched goes on: the controllers make another pod, the scheduler binds it, the kubelet runs it.
+    let name = first(ground).await?;
+    pods(ground).delete(&name, &DeleteParams::default()).await?;
+    let begun = Instant::now();
+    until("another pod is ready", SOON, async || {
+        let found = ground.pods(WORK, "app=native").await?;
+        let conditions =
+            |pod: &Pod| pod.status.clone().and_then(|status| status.conditions).unwrap_or_default();
+        let ready =
+            |pod: &Pod| conditions(pod).iter().any(|one| one.type_ == "Ready" && one.status == "True");
+        Ok(found.iter().find(|pod| pod.metadata.name.as_ref() != Some(&name) && ready(pod)).map(|_| ()))
+    })
+    .await?;
+    ground.report("after it, another pod ready", begun.elapsed())
+}
+
+/// A silent kubelet forwards nothing and tells nothing; when it speaks again, it tells what happened.
+async fn silence(ground: &Ground) -> anyhow::Result<()> {
+    let name = first(ground).await?;
+    ground.kubelet.fall_silent();
+    let near = ByPortForward::new(ground.client());
+    let at = PodPort { namespace: WORK.to_owned(), pod: name.clone(), ip: None, port: 15_020 };
+    let answer = near.ask(&at, &Call::get("/healthz/ready", Duration::from_secs(3))).await;
+    ensure!(answer.is_err(), "nobody forwards: {answer:?}");
+    let restarts = async || -> anyhow::Result<i32> {
+        let status = pods(ground).get(&name).await?.status.unwrap_or_default();
+        Ok(status.init_container_statuses.unwrap_or_default().first().map_or(0, |proxy| proxy.restart_count))
+    };
+    let before = restarts().await?;
+    ground.kubelet.envoy(WORK, &name)?.kill()?;
+    until("Envoy runs again", SOON, async || Ok(ground.kubelet.envoy(WORK, &name).ok())).await?;
+    same("restarts that were told", &restarts().await?, &before)?;
+    ground.kubelet.speak();
+    until("the restart is told", SOON, async || Ok((restarts().await? > before).then_some(()))).await
 }
