@@ -55,6 +55,7 @@ fn play(envoy: PathBuf) -> anyhow::Result<()> {
 // Mutations that make it fail: the files of load assignments not written; an acknowledgement of what was sent
 // instead of what Envoy has; a refusal taken as an acknowledgement; a frozen Envoy taken as refusing.
 async fn story(stage: &mut Stage) -> anyhow::Result<()> {
+    stage.restart().await?;
     stage.launch().await?;
     let answers = stage.send(100, HOST, "/").await?;
     ensure!(answers["v1"] + answers["v2"] == 100, "half and half: {answers:?}");
@@ -130,6 +131,10 @@ async fn refusal(stage: &mut Stage) -> anyhow::Result<()> {
         .await?;
     let answers = stage.send(10, HOST, "/").await?;
     ensure!(answers["v2"] == 10, "the old listener goes on: {answers:?}");
+    stage.restart().await?;
+    stage
+        .wait("a new stand-in hears of the refusal too", |syncz, _| syncz.to_string().contains("lastError"))
+        .await?;
     stage.api.delete(&filter);
     stage.next("Listener").await?;
     stage
@@ -137,7 +142,9 @@ async fn refusal(stage: &mut Stage) -> anyhow::Result<()> {
             !syncz.to_string().contains("lastError")
                 && metrics.contains("pilot_xds_lds_reject{err=\"Internal\",node=\"client-1.shop\"} 1")
         })
-        .await
+        .await?;
+    stage.restart().await?;
+    stage.synced().await
 }
 
 /// A frozen Envoy: what it was sent is not acknowledged and not refused, its readiness and metrics hang.

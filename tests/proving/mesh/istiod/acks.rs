@@ -19,7 +19,7 @@ const LATER: Duration = Duration::from_millis(500);
 /// How often one that does not take connections: it starts, or it is gone.
 const NOT_YET: Duration = Duration::from_millis(50);
 /// A healthy Envoy answers in milliseconds; a frozen one never.
-const TIME_LIMIT: Duration = Duration::from_millis(1000);
+pub(super) const TIME_LIMIT: Duration = Duration::from_millis(1000);
 
 /// What Envoy says of itself.
 #[derive(Default)]
@@ -41,10 +41,8 @@ enum Answer {
 }
 
 /// Asks one proxy until it is gone or starts anew.
-pub(super) async fn ask(plane: Arc<Plane>, name: (String, String)) {
+pub(super) async fn ask(plane: Arc<Plane>, client: reqwest::Client, name: (String, String)) {
     let Some(file) = plane.lock().connections.get(&name).map(|known| known.file().clone()) else { return };
-    let client = reqwest::Client::builder().timeout(TIME_LIMIT).no_proxy().build();
-    let Ok(client) = client else { return };
     let admin = format!("http://{}", file.admin);
     let mut pushed = plane.pushed.subscribe();
     let (mut settled, mut soon) = (false, SOON);

@@ -58,7 +58,7 @@ fn configuration(mesh: &Mesh, proxy: &Proxy, services: &[&Service], port: u16) -
     all.push(json!({
         "name": "allow_any", "domains": ["*"], "include_request_attempt_count": true,
         "routes": [{"match": {"prefix": "/"}, "name": "allow_any",
-                    "route": {"cluster": "PassthroughCluster", "timeout": "0s", "max_grpc_timeout": "0s"}}],
+                    "route": {"cluster": "PassthroughCluster", "timeout": "0s"}}],
     }));
     json!({"name": port.to_string(), "virtual_hosts": all, "validate_clusters": false,
            "max_direct_response_body_size_bytes": 1_048_576, "ignore_port_in_host_matching": true})
