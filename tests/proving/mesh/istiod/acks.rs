@@ -9,6 +9,8 @@ use serde_json::Value;
 
 use super::Plane;
 use super::connection::{Connection, Type, Watched};
+use super::numbers::Numbers;
+use crate::mesh::objects::Mesh;
 
 /// How soon a proxy is asked again that has not settled what it was sent: first so, then twice as long each
 /// time, up to the most.
@@ -224,6 +226,9 @@ pub(super) fn check() -> anyhow::Result<()> {
         "labels": {}, "workload": "a", "service_account": "default", "inbound": [], "start": 1,
     }))?;
     let mut connection = Connection::new(file);
+    let nowhere = std::path::Path::new("/nonexistent");
+    let early = connection.push(nowhere, &Mesh::default(), 1, &mut Numbers::default());
+    ensure!(matches!(early, Ok(0)), "nothing is sent before it is known what was refused before");
     let endpoint =
         serde_json::json!({"endpoint": {"address": {"socket_address": {"address": "::1", "port_value": 1}}}});
     let assignment =

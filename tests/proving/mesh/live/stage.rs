@@ -93,8 +93,11 @@ fn objects(api: &Api) {
         pod("server-v1", "v1", 2),
         pod("server-v2", "v2", 3),
         json!({"kind": "Service", "metadata": {"namespace": "shop", "name": "server"},
-               "spec": {"clusterIP": "10.96.0.7", "ports": [{"name": "http", "port": 80}]}}),
-        json!({"kind": "EndpointSlice", "ports": [{"name": "http", "port": APP_PORT}],
+               "spec": {"clusterIP": "10.96.0.7", "ports": [{"name": "http", "port": 80}, {"name": "alt", "port": 8081}]}}),
+        // Not the service, though it sounds like it: Envoy would refuse the domain twice.
+        json!({"kind": "VirtualService", "metadata": {"namespace": "shop", "name": "partly"},
+               "spec": {"hosts": ["server.shop"], "http": [{"route": [{"destination": {"host": "server"}}]}]}}),
+        json!({"kind": "EndpointSlice", "ports": [{"name": "http", "port": APP_PORT}, {"name": "alt", "port": APP_PORT}],
                "metadata": {"namespace": "shop", "name": "server-1", "labels": {"kubernetes.io/service-name": "server"}},
                "endpoints": [endpoint("server-v1", 2), endpoint("server-v2", 3)]}),
         rule(Value::Null),
@@ -163,7 +166,8 @@ impl Stage {
         let file = proxy(agent);
         let istiod = SocketAddr::new(address(9), 15014);
         let telemetry = Telemetry::new(&root, &file);
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
+        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5));
+        let client = client.redirect(reqwest::redirect::Policy::none()).build()?;
         let (sent, before) = (0, BTreeMap::new());
         let stand_in = None;
         let (envoy, guard) = (None, None);

@@ -85,6 +85,9 @@ fn domains(service: &Service, proxy: &Proxy) -> Vec<String> {
 /// One configuration of those of all ports, for the one listener of a sidecar of the proving ground.
 pub(super) fn merged(ports: &[Value]) -> Value {
     let mut all = Vec::new();
+    // Envoy refuses a configuration in which a domain stands twice: a host may be
+    // written as `server.shop`, which is also a short name of a service. The first has it.
+    let mut taken = BTreeSet::new();
     for configuration in ports {
         let port = configuration["name"].as_str().unwrap_or_default();
         for host in configuration["virtual_hosts"].as_array().into_iter().flatten() {
@@ -101,9 +104,12 @@ pub(super) fn merged(ports: &[Value]) -> Value {
                     let bare = (port == DEFAULT_PORT.to_string()).then(|| domain.to_owned());
                     bare.into_iter().chain([format!("{domain}:{port}")])
                 })
+                .filter(|domain| taken.insert(domain.to_lowercase()))
                 .collect();
-            host["domains"] = json!(domains);
-            all.push(host);
+            if !domains.is_empty() {
+                host["domains"] = json!(domains);
+                all.push(host);
+            }
         }
     }
     let any = ports.first().and_then(|first| first["virtual_hosts"].as_array()?.last().cloned());
