@@ -80,6 +80,7 @@ fn played(given: &[OsString]) -> anyhow::Result<()> {
     let listen = listen.to_string_lossy();
     let listen = listen.parse().with_context(|| format!("{listen} is no address with a port"))?;
     let options = Options { kubeconfig: kubeconfig.into(), root: root.into(), listen };
+    rustls::crypto::ring::default_provider().install_default().ok();
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let ended = runtime.block_on(async {
