@@ -214,7 +214,9 @@ pub(crate) fn logs(folder: &Path) -> String {
         for path in entries.flatten().map(|entry| entry.path()) {
             if path.is_dir() {
                 open.push(path);
-            } else if path.extension().is_some_and(|ending| ending == "log") {
+            // Of what proxies carried, the last lines say nothing.
+            } else if path.extension().is_some_and(|ending| ending == "log") && !path.ends_with("access.log")
+            {
                 let lines = std::fs::read(&path).unwrap_or_default();
                 let lines = String::from_utf8_lossy(&lines).into_owned();
                 let last: Vec<&str> = lines.lines().rev().take(LINES).collect();

@@ -48,6 +48,9 @@ const AT_ONCE: usize = 4;
 
 fn main() -> ExitCode {
     rustls::crypto::ring::default_provider().install_default().ok();
+    if let Some(played) = mesh::istiod::role() {
+        return ended("istiod", played.map(|()| ExitCode::SUCCESS));
+    }
     let mut words = std::env::args().skip(1);
     match words.next().as_deref().and_then(|word| word.strip_prefix("--role=")) {
         Some("proof") => isolation::prove(&words.next().unwrap_or_default()),
@@ -64,6 +67,10 @@ fn play(role: &str) -> ExitCode {
         "istiod" => proxy::istiod(),
         other => Err(anyhow::anyhow!("no part is called {other}")),
     };
+    ended(role, played)
+}
+
+fn ended(role: &str, played: anyhow::Result<ExitCode>) -> ExitCode {
     match played {
         Ok(code) => code,
         Err(error) => {

@@ -10,11 +10,18 @@
 //! `istiod` (the process that drives it), `metrics` (what Istio's filters would count), `live` (all of it
 //! with a real Envoy).
 //!
-//! A proxy agent uses it so: `ProxyFile::announce` before each start of Envoy, wait for
-//! `ProxyFile::configured`, write `bootstrap::bootstrap` to a file, start Envoy with
-//! `bootstrap::arguments`, serve `metrics::merged` on port 15020; and `ProxyFile::withdraw` when the pod is
-//! gone. What comes from a pod's own loopback, such as the end of a port-forward, must come from an address
-//! of 127.0.0.0/8: all pods share one network, so the kubelet binds its socket there before it connects.
+//! A proxy agent uses it so: `ProxyFile::announce` before each start of Envoy (with another `start`), wait for
+//! `ProxyFile::configured`, write `bootstrap::bootstrap` to a file outside the proxy's folder, start Envoy
+//! with `bootstrap::arguments`, serve `metrics::merged` on port 15020; and `ProxyFile::withdraw` when the pod
+//! is gone. Envoy's admin interface is to listen on port 15000 of the pod's own address.
+//!
+//! `main` asks `istiod::role` first: the stand-in is a process of its own, started by `Options::command`.
+//!
+//! What comes from a pod's own loopback, such as the end of a port-forward, must come from an address of
+//! 127.0.0.0/8: all pods share one network, so the kubelet binds its socket there before it connects.
+//!
+//! Not translated: TLS, TCP routes, gateways, ServiceEntries, Sidecar objects (every proxy imports all),
+//! EnvoyFilters but for HTTP filters that are added.
 
 pub(crate) mod bootstrap;
 mod hosts;

@@ -46,8 +46,10 @@ pub(super) fn of_pod(
     let initialized = init.iter().all(|container| passed(container));
     let states: Vec<State> = main.iter().map(|container| container.state()).collect();
     let sidecars = init.iter().filter(|container| is_sidecar(container));
+    let rest = sidecars.clone().any(|one| one.main_process().is_some());
+    let failed = init.iter().any(|one| one.state().done && !is_sidecar(one) && !passed(one));
     let ready = states.iter().all(|state| state.ready) && sidecars.clone().all(|one| one.state().ready);
-    let phase = phase(initialized, &states);
+    let phase = if failed { "Failed" } else { phase(&states, &Sides { initialized, rest }) };
     let ready = ready && phase == "Running";
     let list = |all: &[std::sync::Arc<Container>]| -> Vec<Value> {
         all.iter().map(|container| of_container(container)).collect()
@@ -80,12 +82,20 @@ pub(super) fn passed(container: &Container) -> bool {
     }
 }
 
-fn phase(initialized: bool, states: &[State]) -> &'static str {
+/// What the init containers have come to.
+struct Sides {
+    initialized: bool,
+    /// A native sidecar still runs.
+    rest: bool,
+}
+
+/// While a native sidecar is left, its pod has not ended.
+fn phase(states: &[State], sides: &Sides) -> &'static str {
     let began = states.iter().any(|state| !matches!(state.doing, Doing::Waiting("PodInitializing")));
-    if !initialized && !began {
+    if !sides.initialized && !began {
         return "Pending";
     }
-    if states.iter().all(|state| state.done) {
+    if !sides.rest && states.iter().all(|state| state.done) {
         let well = |state: &State| matches!(&state.doing, Doing::Terminated(ended) if ended.code == 0);
         return if states.iter().all(well) { "Succeeded" } else { "Failed" };
     }

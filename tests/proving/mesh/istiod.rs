@@ -12,14 +12,17 @@ mod serve;
 mod watches;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use libtest_mimic::{Failed, Trial};
 use serde_json::Value;
+use tokio::io::AsyncReadExt as _;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -45,6 +48,53 @@ pub(crate) struct Options {
     pub(crate) root: PathBuf,
     /// Where syncz, metrics and readiness are served.
     pub(crate) listen: SocketAddr,
+}
+
+/// The first argument of a test binary that is to be the stand-in.
+const ROLE: &str = "stand-in-for-istiod";
+
+impl Options {
+    /// The command that starts this binary as the stand-in. It ends when its standard input does.
+    pub(crate) fn command(&self) -> anyhow::Result<Command> {
+        let mut command = Command::new(std::env::current_exe().context("which binary is this")?);
+        command.arg(ROLE).arg(&self.kubeconfig).arg(&self.root).arg(self.listen.to_string());
+        command.stdin(Stdio::piped());
+        Ok(command)
+    }
+}
+
+/// If this process is to be the stand-in, it is: for `main`, before anything else.
+pub(crate) fn role() -> Option<anyhow::Result<()>> {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next()? != ROLE {
+        return None;
+    }
+    let given: Vec<OsString> = arguments.collect();
+    Some(played(&given))
+}
+
+fn played(given: &[OsString]) -> anyhow::Result<()> {
+    let [kubeconfig, root, listen] = given else {
+        anyhow::bail!("usage: {ROLE} KUBECONFIG ROOT ADDRESS:PORT")
+    };
+    let listen = listen.to_string_lossy();
+    let listen = listen.parse().with_context(|| format!("{listen} is no address with a port"))?;
+    let options = Options { kubeconfig: kubeconfig.into(), root: root.into(), listen };
+    rustls::crypto::ring::default_provider().install_default().ok();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let ended = runtime.block_on(async {
+        let mut nothing = Vec::new();
+        let mut input = tokio::io::stdin();
+        tokio::select! {
+            ended = run(options) => ended,
+            // Whoever started it is gone.
+            _ = input.read_to_end(&mut nothing) => Ok(()),
+        }
+    });
+    // A read of standard input cannot be taken back.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Runs until it is killed or something ends that must not.
@@ -114,10 +164,14 @@ impl Plane {
         replace(&self.root.join("peers.json"), &serde_json::to_vec(&peers(&mesh))?)?;
         for connection in state.connections.values_mut() {
             // Its folder may be emptied for a new start right now; then it is found as a new proxy.
-            if let Err(error) = connection.push(&self.root, &mesh, state.pushes, &mut state.numbers) {
-                tracing::warn!(proxy = connection.name(), error = format!("{error:#}"), "push failed");
+            match connection.push(&self.root, &mesh, state.pushes, &mut state.numbers) {
+                Ok(0) => {}
+                Ok(_) => state.numbers.converged(since.elapsed()),
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    tracing::warn!(proxy = connection.name(), error, "push failed");
+                }
             }
-            state.numbers.converged(since.elapsed());
         }
         self.pushed.send_replace(state.pushes);
         Ok(())
@@ -149,6 +203,7 @@ async fn push_changes(plane: Arc<Plane>) -> anyhow::Result<()> {
 /// Each proxy that comes gets a task that asks it; the task ends with it.
 async fn look_for_proxies(plane: Arc<Plane>) -> anyhow::Result<()> {
     let mut asking = JoinSet::new();
+    let client = reqwest::Client::builder().timeout(acks::TIME_LIMIT).no_proxy().build()?;
     loop {
         let found = announced(&plane.root)?;
         let came: Vec<(String, String)> = {
@@ -161,7 +216,7 @@ async fn look_for_proxies(plane: Arc<Plane>) -> anyhow::Result<()> {
             names
         };
         for name in came {
-            asking.spawn(acks::ask(Arc::clone(&plane), name));
+            asking.spawn(acks::ask(Arc::clone(&plane), client.clone(), name));
         }
         while asking.try_join_next().is_some() {}
         tokio::time::sleep(LOOK).await;

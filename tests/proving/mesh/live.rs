@@ -17,6 +17,7 @@ use stage::{HOST, Stage, rule, split};
 
 /// Names Envoy's binary.
 const VARIABLE: &str = "MESHMEND_TEST_ENVOY";
+const ROUTES: &str = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration";
 /// Each wait of the story is shorter.
 const LIMIT: Duration = Duration::from_secs(90);
 
@@ -55,11 +56,12 @@ fn play(envoy: PathBuf) -> anyhow::Result<()> {
 // Mutations that make it fail: the files of load assignments not written; an acknowledgement of what was sent
 // instead of what Envoy has; a refusal taken as an acknowledgement; a frozen Envoy taken as refusing.
 async fn story(stage: &mut Stage) -> anyhow::Result<()> {
+    stage.restart().await?;
     stage.launch().await?;
     let answers = stage.send(100, HOST, "/").await?;
     ensure!(answers["v1"] + answers["v2"] == 100, "half and half: {answers:?}");
     ensure!(answers["v1"] > 20 && answers["v2"] > 20, "half and half: {answers:?}");
-    for host in ["server", "server.shop:80", "server.shop.svc"] {
+    for host in ["server", "server.shop:80", "server.shop.svc", "server:8081"] {
         ensure!(
             stage.send(1, host, "/").await?.keys().all(|who| who.starts_with('v')),
             "{host} leads nowhere"
@@ -73,6 +75,7 @@ async fn story(stage: &mut Stage) -> anyhow::Result<()> {
     let answers = stage.send(50, HOST, "/").await?;
     ensure!(answers["v2"] == 50, "all to v2: {answers:?}");
 
+    everything(stage).await?;
     overload(stage).await?;
     refusal(stage).await?;
     freeze(stage).await?;
@@ -86,6 +89,61 @@ async fn story(stage: &mut Stage) -> anyhow::Result<()> {
     ensure!(answers["v1"] == 10, "a new Envoy has all of it anew: {answers:?}");
     stage.withdraw()?;
     stage.wait("syncz forgets a proxy that was taken away", gone).await
+}
+
+/// Every option that is translated is one that Envoy takes, and does what it says.
+async fn everything(stage: &mut Stage) -> anyhow::Result<()> {
+    stage.api.put(rule(json!({
+        "connectionPool": {
+            "tcp": {"maxConnections": 110, "connectTimeout": "1200ms", "maxConnectionDuration": "300s",
+                    "idleTimeout": "90s", "tcpKeepalive": {"probes": 3, "time": "7200s", "interval": "75s"}},
+            "http": {"http1MaxPendingRequests": 120, "http2MaxRequests": 130, "maxRequestsPerConnection": 14,
+                     "maxRetries": 15, "idleTimeout": "60s", "h2UpgradePolicy": "DO_NOT_UPGRADE"}},
+        "outlierDetection": {"consecutiveGatewayErrors": 30, "consecutive5xxErrors": 40, "interval": "7s",
+                             "splitExternalLocalOriginErrors": true, "consecutiveLocalOriginFailures": 6,
+                             "baseEjectionTime": "31s", "maxEjectionPercent": 55, "minHealthPercent": 45},
+        "loadBalancer": {"simple": "RANDOM"}})));
+    stage.next("Cluster").await?;
+    stage.api.put(every_route());
+    stage.next("RouteConfiguration").await?;
+    for (path, should) in [
+        ("/teapot", "418"),
+        ("/old", "302"),
+        ("/abort", "555"),
+        ("/late", "504"),
+        ("/picky", "v2"),
+        ("/picky?beta=1", "v1"),
+        ("/else", "v2"),
+    ] {
+        let answers = stage.send(3, HOST, path).await?;
+        ensure!(answers.get(should) == Some(&3), "{path} answers {answers:?}, not {should}");
+    }
+    stage.api.put(split(0, 100));
+    stage.next("RouteConfiguration").await
+}
+
+fn every_route() -> Value {
+    let to = |subset: &str| json!([{"destination": {"host": "server", "subset": subset}}]);
+    let at = |prefix: &str| json!([{"uri": {"prefix": prefix}}]);
+    json!({"kind": "VirtualService", "metadata": {"namespace": "shop", "name": "server"},
+           "spec": {"hosts": ["server"], "http": [
+        {"match": at("/teapot"), "directResponse": {"status": 418, "body": {"string": "short and stout"}}},
+        {"match": [{"uri": {"exact": "/old"}}],
+         "redirect": {"uri": "/new", "authority": "other.shop", "redirectCode": 302}},
+        {"match": at("/abort"), "route": to("v1"),
+         "fault": {"abort": {"percentage": {"value": 100}, "httpStatus": 555}}},
+        {"match": at("/late"), "route": to("v1"), "rewrite": {"uri": "/slow"}, "timeout": "50ms",
+         "retries": {"attempts": 0}},
+        {"name": "beta", "route": to("v1"), "match": [
+            {"uri": {"regex": "/pick.*"}, "queryParams": {"beta": {"exact": "1"}}, "method": {"exact": "GET"},
+             "withoutHeaders": {"x-old": {}}},
+            {"headers": {"x-canary": {"prefix": "y"}}, "ignoreUriCase": true, "uri": {"prefix": "/P"}}]},
+        {"route": to("v2"), "retries": {"attempts": 2, "perTryTimeout": "2s", "retryOn": "5xx,reset"},
+         "fault": {"delay": {"percentage": {"value": 1}, "fixedDelay": "1ms"}},
+         "mirror": {"host": "server", "subset": "v1"}, "mirrorPercentage": {"value": 10},
+         "headers": {"request": {"set": {"x-a": "1"}, "add": {"x-b": "2"}, "remove": ["x-c"]},
+                     "response": {"remove": ["x-d"]}}},
+    ]}})
 }
 
 /// Limits are those of the rule, and what Envoy turns away shows in both kinds of metrics.
@@ -130,6 +188,10 @@ async fn refusal(stage: &mut Stage) -> anyhow::Result<()> {
         .await?;
     let answers = stage.send(10, HOST, "/").await?;
     ensure!(answers["v2"] == 10, "the old listener goes on: {answers:?}");
+    stage.restart().await?;
+    stage
+        .wait("a new stand-in hears of the refusal too", |syncz, _| syncz.to_string().contains("lastError"))
+        .await?;
     stage.api.delete(&filter);
     stage.next("Listener").await?;
     stage
@@ -137,16 +199,27 @@ async fn refusal(stage: &mut Stage) -> anyhow::Result<()> {
             !syncz.to_string().contains("lastError")
                 && metrics.contains("pilot_xds_lds_reject{err=\"Internal\",node=\"client-1.shop\"} 1")
         })
-        .await
+        .await?;
+    stage.api.put(json!({"kind": "VirtualService", "metadata": {"namespace": "shop", "name": "server"},
+        "spec": {"hosts": ["server"], "http": [{"match": [{"uri": {"regex": "("}}], "route": [{"destination": {"host": "server"}}]}]}}));
+    stage
+        .wait("a refused route shows its error", |syncz, metrics| {
+            let error = &syncz[0]["resources"][ROUTES]["lastError"];
+            error.is_string() && metrics.contains("pilot_total_xds_rejects{type=\"rds\"} 1")
+        })
+        .await?;
+    stage.api.put(split(0, 100));
+    stage.next("RouteConfiguration").await?;
+    // What Envoy refused of the one before it is nothing that a new stand-in sent.
+    stage.restart().await?;
+    stage.synced().await
 }
 
 /// A frozen Envoy: what it was sent is not acknowledged and not refused, its readiness and metrics hang.
 async fn freeze(stage: &mut Stage) -> anyhow::Result<()> {
     stage.signal("STOP")?;
     stage.api.put(split(100, 0));
-    let route = |syncz: &Value| {
-        syncz[0]["resources"]["type.googleapis.com/envoy.config.route.v3.RouteConfiguration"].clone()
-    };
+    let route = |syncz: &Value| syncz[0]["resources"][ROUTES].clone();
     stage.wait("a frozen proxy is behind", |syncz, _| route(syncz)["sent"] != route(syncz)["acked"]).await?;
     ensure!(
         stage.ready(Duration::from_millis(500)).await.is_err(),

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use tokio::time::Instant;
 
 use crate::ground::{Ground, SOON, Workload};
+use crate::traffic::Ledger;
 use crate::wait::{same, until};
 
 const SHOP: &str = "shop";
@@ -21,6 +22,7 @@ const SHOP: &str = "shop";
 pub(crate) async fn carries(ground: &Ground) -> anyhow::Result<()> {
     let begun = Instant::now();
     ground.istiod().await?;
+    ground.prometheus(&serde_json::json!([])).await?;
     let server = Workload::new(SHOP, "server", "v1", 2);
     let client = Workload::new(SHOP, "client", "v1", 1);
     for workload in [&server, &client] {
@@ -34,6 +36,7 @@ pub(crate) async fn carries(ground: &Ground) -> anyhow::Result<()> {
     until("200 requests", SOON, async || Ok((load.ledger().count() >= 200).then_some(()))).await?;
     let ledger = load.stop().await?;
     same("answered 200", &ledger.answered(200), &ledger.count())?;
+    counted(ground, &ledger).await?;
     ground.note(&format!(
         "{} requests, all 200, p50 {:?}, p99 {:?}",
         ledger.count(),
@@ -42,6 +45,21 @@ pub(crate) async fn carries(ground: &Ground) -> anyhow::Result<()> {
     ))?;
     frozen(ground).await?;
     restarted(ground).await
+}
+
+/// Prometheus knows of exactly the requests that the ledger has, from both sides.
+async fn counted(ground: &Ground, ledger: &Ledger) -> anyhow::Result<()> {
+    let host = "server.shop.svc.cluster.local";
+    for reporter in ["source", "destination"] {
+        let labels = format!("reporter=\"{reporter}\",destination_service=\"{host}\",response_code=\"200\"");
+        let query = format!("sum(istio_requests_total{{{labels}}})");
+        let all = serde_json::json!(ledger.count().to_string());
+        until(&format!("{query} is {all}"), SOON, async || {
+            Ok((ground.query(&query).await?[0]["value"][1] == all).then_some(()))
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 async fn first(ground: &Ground) -> anyhow::Result<(String, Pod)> {

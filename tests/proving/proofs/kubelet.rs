@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::ground::{Ground, SOON, Sidecar, Workload};
+use crate::kubelet::BACK_OFF;
 use crate::wait::{same, until};
 
 const WORK: &str = "work";
@@ -62,6 +63,7 @@ async fn policies(ground: &Ground) -> anyhow::Result<()> {
         ("again", "OnFailure", "3"),
         ("always", "Always", "0"),
     ];
+    let begun = Instant::now();
     for (name, policy, code) in cases {
         ground.apply_object(pod(name, policy, code)).await?;
     }
@@ -84,6 +86,14 @@ async fn policies(ground: &Ground) -> anyhow::Result<()> {
         })
         .await?;
     }
+    let sidecar = ground.kubelet.processes(WORK, "job")?;
+    ensure!(sidecar.is_empty(), "the sidecar of a job that is done still runs: {sidecar:?}");
+    // Half a second of life each time, and between the starts nothing, one second, two.
+    until("again was started three times anew", SOON, async || {
+        Ok((state(ground, "again").await?.1 >= 3).then_some(()))
+    })
+    .await?;
+    ensure!(begun.elapsed() > BACK_OFF * 4, "it was started again without a back-off: {:?}", begun.elapsed());
     ground.note("restart policies and a native sidecar of a job hold")
 }
 

@@ -9,6 +9,8 @@ use serde_json::Value;
 
 use super::Plane;
 use super::connection::{Connection, Type, Watched};
+use super::numbers::Numbers;
+use crate::mesh::objects::Mesh;
 
 /// How soon a proxy is asked again that has not settled what it was sent: first so, then twice as long each
 /// time, up to the most.
@@ -19,7 +21,7 @@ const LATER: Duration = Duration::from_millis(500);
 /// How often one that does not take connections: it starts, or it is gone.
 const NOT_YET: Duration = Duration::from_millis(50);
 /// A healthy Envoy answers in milliseconds; a frozen one never.
-const TIME_LIMIT: Duration = Duration::from_millis(1000);
+pub(super) const TIME_LIMIT: Duration = Duration::from_millis(1000);
 
 /// What Envoy says of itself.
 #[derive(Default)]
@@ -41,10 +43,8 @@ enum Answer {
 }
 
 /// Asks one proxy until it is gone or starts anew.
-pub(super) async fn ask(plane: Arc<Plane>, name: (String, String)) {
+pub(super) async fn ask(plane: Arc<Plane>, client: reqwest::Client, name: (String, String)) {
     let Some(file) = plane.lock().connections.get(&name).map(|known| known.file().clone()) else { return };
-    let client = reqwest::Client::builder().timeout(TIME_LIMIT).no_proxy().build();
-    let Ok(client) = client else { return };
     let admin = format!("http://{}", file.admin);
     let mut pushed = plane.pushed.subscribe();
     let (mut settled, mut soon) = (false, SOON);
@@ -226,6 +226,9 @@ pub(super) fn check() -> anyhow::Result<()> {
         "labels": {}, "workload": "a", "service_account": "default", "inbound": [], "start": 1,
     }))?;
     let mut connection = Connection::new(file);
+    let nowhere = std::path::Path::new("/nonexistent");
+    let early = connection.push(nowhere, &Mesh::default(), 1, &mut Numbers::default());
+    ensure!(matches!(early, Ok(0)), "nothing is sent before it is known what was refused before");
     let endpoint =
         serde_json::json!({"endpoint": {"address": {"socket_address": {"address": "::1", "port_value": 1}}}});
     let assignment =

@@ -107,19 +107,20 @@ impl Connection {
         format!("{}.{}", self.file.pod, self.file.namespace)
     }
 
-    /// Writes what is new of this mesh for this proxy.
+    /// Writes what is new of this mesh for this proxy; how many types of resources that were.
     pub(super) fn push(
         &mut self,
         root: &Path,
         mesh: &Mesh,
         push: u64,
         numbers: &mut Numbers,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<usize> {
         let folder = self.file.folder(root);
         // An Envoy that starts anew gets everything as a new proxy, and nothing as the old one.
         if !self.greeted || self.file.read_again(root)? != self.file {
-            return Ok(());
+            return Ok(0);
         }
+        let mut sent = 0;
         let mut made = translate(mesh, &self.file.proxy(root));
         for kind in Type::ALL {
             let resources = std::mem::take(match kind {
@@ -145,8 +146,10 @@ impl Connection {
             }
             watched.resources = resources;
             numbers.pushed(kind);
+            sent += 1;
         }
-        self.sweep(&folder)
+        self.sweep(&folder)?;
+        Ok(sent)
     }
 
     /// Takes away the files of clusters that are gone.

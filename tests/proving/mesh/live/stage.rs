@@ -13,12 +13,13 @@ use axum::routing::get;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::process::Child;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::api::Api;
 use crate::mesh::bootstrap::{READINESS_PORT, arguments, bootstrap};
-use crate::mesh::istiod::{Options, run};
+use crate::mesh::istiod::Options;
 use crate::mesh::metrics::{Telemetry, merged};
 use crate::mesh::objects::{Inbound, Labels};
 use crate::mesh::proxy::ProxyFile;
@@ -37,9 +38,13 @@ pub(super) struct Stage {
     pub(super) sent: usize,
     folder: TempDir,
     file: ProxyFile,
+    kubeconfig: PathBuf,
     istiod: SocketAddr,
+    stand_in: Option<Child>,
     binary: PathBuf,
-    envoy: Option<tokio::process::Child>,
+    envoy: Option<Child>,
+    /// Kills Envoy if this process is killed.
+    guard: Option<Child>,
     telemetry: Telemetry,
     client: reqwest::Client,
     before: BTreeMap<String, String>,
@@ -88,8 +93,11 @@ fn objects(api: &Api) {
         pod("server-v1", "v1", 2),
         pod("server-v2", "v2", 3),
         json!({"kind": "Service", "metadata": {"namespace": "shop", "name": "server"},
-               "spec": {"clusterIP": "10.96.0.7", "ports": [{"name": "http", "port": 80}]}}),
-        json!({"kind": "EndpointSlice", "ports": [{"name": "http", "port": APP_PORT}],
+               "spec": {"clusterIP": "10.96.0.7", "ports": [{"name": "http", "port": 80}, {"name": "alt", "port": 8081}]}}),
+        // Not the service, though it sounds like it: Envoy would refuse the domain twice.
+        json!({"kind": "VirtualService", "metadata": {"namespace": "shop", "name": "partly"},
+               "spec": {"hosts": ["server.shop"], "http": [{"route": [{"destination": {"host": "server"}}]}]}}),
+        json!({"kind": "EndpointSlice", "ports": [{"name": "http", "port": APP_PORT}, {"name": "alt", "port": APP_PORT}],
                "metadata": {"namespace": "shop", "name": "server-1", "labels": {"kubernetes.io/service-name": "server"}},
                "endpoints": [endpoint("server-v1", 2), endpoint("server-v2", 3)]}),
         rule(Value::Null),
@@ -97,6 +105,41 @@ fn objects(api: &Api) {
     ] {
         api.put(object);
     }
+}
+
+/// A kubeconfig of an API server that asks nobody who they are.
+fn kubeconfig_of(server: SocketAddr) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "x", "users": [{"name": "x", "user": {}}],
+        "clusters": [{"name": "x", "cluster": {"server": format!("http://{server}")}}],
+        "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+    })
+}
+
+/// The client, before its first start.
+fn proxy(agent: SocketAddr) -> ProxyFile {
+    ProxyFile {
+        namespace: "shop".to_owned(),
+        pod: "client-1".to_owned(),
+        ip: address(1),
+        admin: SocketAddr::new(address(1), 15000),
+        agent,
+        labels: Labels::from([("app".to_owned(), "client".to_owned())]),
+        workload: "client".to_owned(),
+        service_account: "default".to_owned(),
+        locality: Default::default(),
+        inbound: vec![Inbound { port: 8080, app_port: APP_PORT }],
+        start: 0,
+    }
+}
+
+/// A shell that waits on a pipe; when that closes because nobody holds it any more, it kills `pid`, which may
+/// be frozen. It is killed itself where all goes well.
+fn guard(pid: u32) -> anyhow::Result<Child> {
+    let script = format!("read -r word; kill -KILL {pid}");
+    let mut shell = tokio::process::Command::new("sh");
+    let shell = shell.args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    shell.kill_on_drop(true).spawn().context("cannot start a shell")
 }
 
 impl Stage {
@@ -119,35 +162,50 @@ impl Stage {
         objects(&api);
         let server = listen(9, 0, Arc::clone(&api).router()).await?;
         let kubeconfig = folder.path().join("kubeconfig");
-        std::fs::write(
-            &kubeconfig,
-            serde_json::to_vec(&json!({
-                "apiVersion": "v1", "kind": "Config", "current-context": "x", "users": [{"name": "x", "user": {}}],
-                "clusters": [{"name": "x", "cluster": {"server": format!("http://{server}")}}],
-                "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
-            }))?,
-        )?;
-        let file = ProxyFile {
-            namespace: "shop".to_owned(),
-            pod: "client-1".to_owned(),
-            ip: address(1),
-            admin: SocketAddr::new(address(1), 15000),
-            agent,
-            labels: Labels::from([("app".to_owned(), "client".to_owned())]),
-            workload: "client".to_owned(),
-            service_account: "default".to_owned(),
-            locality: Default::default(),
-            inbound: vec![Inbound { port: 8080, app_port: APP_PORT }],
-            start: 0,
-        };
+        std::fs::write(&kubeconfig, kubeconfig_of(server).to_string())?;
+        let file = proxy(agent);
         let istiod = SocketAddr::new(address(9), 15014);
-        tasks.spawn(run(Options { kubeconfig, root: root.clone(), listen: istiod }));
         let telemetry = Telemetry::new(&root, &file);
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
+        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5));
+        let client = client.redirect(reqwest::redirect::Policy::none()).build()?;
         let (sent, before) = (0, BTreeMap::new());
-        let stage =
-            Self { api, sent, folder, binary, file, istiod, envoy: None, telemetry, client, before, tasks };
-        Ok(stage)
+        let stand_in = None;
+        let (envoy, guard) = (None, None);
+        Ok(Self {
+            api,
+            sent,
+            folder,
+            binary,
+            file,
+            kubeconfig,
+            istiod,
+            stand_in,
+            envoy,
+            guard,
+            telemetry,
+            client,
+            before,
+            tasks,
+        })
+    }
+
+    /// Starts the stand-in anew; the one before it is gone first.
+    pub(super) async fn restart(&mut self) -> anyhow::Result<()> {
+        if let Some(mut before) = self.stand_in.take() {
+            before.kill().await?;
+        }
+        let log = std::fs::File::create(self.folder.path().join("stand-in.log"))?;
+        let options = Options { kubeconfig: self.kubeconfig.clone(), root: self.root(), listen: self.istiod };
+        let mut command = tokio::process::Command::from(options.command()?);
+        let started = command.stdout(log.try_clone()?).stderr(log).kill_on_drop(true).spawn();
+        self.stand_in = Some(started.context("cannot start the stand-in")?);
+        let url = format!("http://{}/ready", self.istiod);
+        let until = Instant::now() + PATIENCE;
+        while !self.client.get(&url).send().await.is_ok_and(|answer| answer.status() == 200) {
+            ensure!(Instant::now() < until, "the stand-in is not ready");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
     }
 
     fn root(&self) -> PathBuf {
@@ -179,6 +237,7 @@ impl Stage {
             .kill_on_drop(true)
             .spawn()
             .context("cannot start Envoy")?;
+        self.guard = Some(guard(envoy.id().context("Envoy ended at once")?)?);
         self.envoy = Some(envoy);
         let until = Instant::now() + PATIENCE;
         while let Err(error) = self.ready(Duration::from_secs(1)).await {
@@ -188,10 +247,13 @@ impl Stage {
         self.synced().await
     }
 
-    /// What Envoy wrote.
+    /// What Envoy and the stand-in wrote.
     pub(super) fn log(&self) -> String {
-        let text = std::fs::read_to_string(self.folder.path().join("envoy.log"));
-        text.unwrap_or_else(|error| format!("no log of Envoy: {error}"))
+        let read = |name: &str| {
+            let text = std::fs::read_to_string(self.folder.path().join(name));
+            text.unwrap_or_else(|error| format!("no {name}: {error}"))
+        };
+        format!("{}\n{}", read("envoy.log"), read("stand-in.log"))
     }
 
     /// Asks the readiness port of the pod.
@@ -316,7 +378,7 @@ impl Stage {
 
     /// Sends Envoy a signal.
     pub(super) fn signal(&self, name: &str) -> anyhow::Result<()> {
-        let pid = self.envoy.as_ref().and_then(tokio::process::Child::id).context("Envoy does not run")?;
+        let pid = self.envoy.as_ref().and_then(Child::id).context("Envoy does not run")?;
         let sent = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status()?;
         ensure!(sent.success(), "kill -{name} {pid} failed");
         Ok(())
@@ -325,7 +387,11 @@ impl Stage {
     /// Kills Envoy; it stays announced.
     pub(super) async fn kill(&mut self) -> anyhow::Result<()> {
         let envoy = self.envoy.as_mut().context("Envoy does not run")?;
-        envoy.kill().await.context("cannot kill Envoy")
+        envoy.kill().await.context("cannot kill Envoy")?;
+        if let Some(mut guard) = self.guard.take() {
+            guard.kill().await?;
+        }
+        Ok(())
     }
 
     /// Takes the proxy away while Envoy runs on.

@@ -18,7 +18,7 @@ pub(super) struct Place<'m> {
 pub(super) fn plain(host: &str, port: u16) -> Value {
     json!({
         "name": "default", "match": {"prefix": "/"},
-        "route": {"cluster": cluster_name(port, "", host), "timeout": "0s", "max_grpc_timeout": "0s",
+        "route": {"cluster": cluster_name(port, "", host), "timeout": "0s",
                   "retry_policy": retries(&Value::Null)},
         "decorator": {"operation": format!("{host}:{port}/*")},
     })
@@ -167,7 +167,7 @@ fn destination(place: &Place<'_>, destination: &Value, namespace: &str) -> Strin
 
 fn action(place: &Place<'_>, route: &Value, namespace: &str) -> Value {
     let timeout = envoy_duration(&route["timeout"]).unwrap_or_else(|| "0s".to_owned());
-    let mut made = json!({"timeout": timeout, "max_grpc_timeout": timeout});
+    let mut made = json!({"timeout": timeout});
     let to = |entry: &Value| destination(place, &entry["destination"], namespace);
     match route["route"].as_array().map_or(&[][..], Vec::as_slice) {
         [one] => made["cluster"] = json!(to(one)),

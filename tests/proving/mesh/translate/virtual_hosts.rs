@@ -58,7 +58,7 @@ fn configuration(mesh: &Mesh, proxy: &Proxy, services: &[&Service], port: u16) -
     all.push(json!({
         "name": "allow_any", "domains": ["*"], "include_request_attempt_count": true,
         "routes": [{"match": {"prefix": "/"}, "name": "allow_any",
-                    "route": {"cluster": "PassthroughCluster", "timeout": "0s", "max_grpc_timeout": "0s"}}],
+                    "route": {"cluster": "PassthroughCluster", "timeout": "0s"}}],
     }));
     json!({"name": port.to_string(), "virtual_hosts": all, "validate_clusters": false,
            "max_direct_response_body_size_bytes": 1_048_576, "ignore_port_in_host_matching": true})
@@ -85,6 +85,9 @@ fn domains(service: &Service, proxy: &Proxy) -> Vec<String> {
 /// One configuration of those of all ports, for the one listener of a sidecar of the proving ground.
 pub(super) fn merged(ports: &[Value]) -> Value {
     let mut all = Vec::new();
+    // Envoy refuses a configuration in which a domain stands twice: a host may be
+    // written as `server.shop`, which is also a short name of a service. The first has it.
+    let mut taken = BTreeSet::new();
     for configuration in ports {
         let port = configuration["name"].as_str().unwrap_or_default();
         for host in configuration["virtual_hosts"].as_array().into_iter().flatten() {
@@ -101,9 +104,12 @@ pub(super) fn merged(ports: &[Value]) -> Value {
                     let bare = (port == DEFAULT_PORT.to_string()).then(|| domain.to_owned());
                     bare.into_iter().chain([format!("{domain}:{port}")])
                 })
+                .filter(|domain| taken.insert(domain.to_lowercase()))
                 .collect();
-            host["domains"] = json!(domains);
-            all.push(host);
+            if !domains.is_empty() {
+                host["domains"] = json!(domains);
+                all.push(host);
+            }
         }
     }
     let any = ports.first().and_then(|first| first["virtual_hosts"].as_array()?.last().cloned());
