@@ -104,10 +104,10 @@ pub(crate) async fn refused(ground: &Ground) -> anyhow::Result<()> {
 }
 
 /// Nobody can see that a script owns the route. It takes back what was done; that is tried once more, and then
-/// people are told.
+/// people are told who does it.
 ///
-/// Mutations that break it: a playbook that retries for ever, with attempts without end; an undo that writes
-/// over what the script wrote.
+/// Mutations that break it: `nth(1)` in the engine's `fought` to `nth(2)`; an undo that writes over what the script
+/// wrote.
 pub(crate) async fn fought(ground: &Ground) -> anyhow::Result<()> {
     routing::stage(ground).await?;
     let home = routing::home(ground).await?;
@@ -120,6 +120,8 @@ pub(crate) async fn fought(ground: &Ground) -> anyhow::Result<()> {
     let bad = object(ROUTE, &leading(&HALF));
     let ended = while_applied(ground, (SCRIPT, &bad), given_up(&agent, &load)).await?;
     same("the attempts", &ended["attempts"], &json!(2))?;
+    let fight = ended["reasons"].as_array().and_then(|all| all.last()).map(|timed| timed["reason"].clone());
+    same("why it ended", &fight, &Some(json!({ "code": "taken_back", "by": SCRIPT })))?;
     same("the spec", &ground.read(ROUTE).await?["spec"], &bad["spec"])?;
     let writes = ground.writes()?;
     same("the writes", &writes.len(), &2)?;
