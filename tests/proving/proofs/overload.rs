@@ -115,7 +115,7 @@ pub(crate) async fn shed(ground: &Ground) -> anyhow::Result<()> {
     let recovered = last_given_up(&all);
     all.0.extend(steady.stop().await?.within(fault.load..Duration::MAX).0);
     ground.row(&Row {
-        fault: "overload, 1.75 times of what can be",
+        fault: "overload, 1.75 times the capacity",
         detected: Some(fault.until(&ended["opened_at"])?),
         acted: Some(*first),
         recovered,
