@@ -32,7 +32,6 @@ use crate::control_plane::ControlPlane;
 use crate::port_forward::{Door, Forward};
 use crate::proxy::{LOOPBACK, own_loopback};
 
-pub(crate) use container::BACK_OFF;
 pub(crate) use processes::Process;
 
 /// The address of all nodes: the kubelet listens there.

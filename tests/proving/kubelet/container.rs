@@ -22,7 +22,7 @@ use super::probe::{HttpProbe, Next, Verdict};
 
 /// The first restart comes at once, the second after this, and so on doubled. A kubelet begins with 10 s; with
 /// a tenth of everything a proof takes seconds.
-pub(crate) const BACK_OFF: Duration = Duration::from_secs(1);
+const BACK_OFF: Duration = Duration::from_secs(1);
 /// A kubelet's longest is 5 minutes.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
 /// What ran for so long begins anew; 10 minutes in a kubelet.

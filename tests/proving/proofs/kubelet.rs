@@ -4,14 +4,16 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams};
+use meshmend::clock::Clock;
 use meshmend::cluster::{ByPodIp, ByPortForward, Call, PodPort, ProxyTransport};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::ground::{Ground, SOON, Sidecar, Workload};
-use crate::kubelet::BACK_OFF;
+use crate::kubelet::NODES;
 use crate::wait::{same, until};
 
 const WORK: &str = "work";
@@ -63,7 +65,6 @@ async fn policies(ground: &Ground) -> anyhow::Result<()> {
         ("again", "OnFailure", "3"),
         ("always", "Always", "0"),
     ];
-    let begun = Instant::now();
     for (name, policy, code) in cases {
         ground.apply_object(pod(name, policy, code)).await?;
     }
@@ -88,12 +89,20 @@ async fn policies(ground: &Ground) -> anyhow::Result<()> {
     }
     let sidecar = ground.kubelet.processes(WORK, "job")?;
     ensure!(sidecar.is_empty(), "the sidecar of a job that is done still runs: {sidecar:?}");
-    // Half a second of life each time, and between the starts nothing, one second, two.
-    until("again was started three times anew", SOON, async || {
-        Ok((state(ground, "again").await?.1 >= 3).then_some(()))
+    // Between the starts lies nothing, one second, two, four.
+    let pause = until("again runs for the fourth time or later", SOON, async || {
+        let status = pods(ground).get("again").await?.status.unwrap_or_default();
+        let first = status.container_statuses.unwrap_or_default().into_iter().next();
+        let first = first.filter(|first| first.restart_count >= 3);
+        let starts =
+            first.as_ref().and_then(|first| first.state.as_ref()?.running.as_ref()?.started_at.as_ref());
+        let ends = first
+            .as_ref()
+            .and_then(|first| first.last_state.as_ref()?.terminated.as_ref()?.finished_at.as_ref());
+        Ok(starts.zip(ends).map(|(starts, ends)| starts.0.duration_since(ends.0)))
     })
     .await?;
-    ensure!(begun.elapsed() > BACK_OFF * 4, "it was started again without a back-off: {:?}", begun.elapsed());
+    ensure!(pause >= SignedDuration::from_secs(2), "it was started again after {pause:?}");
     ground.note("restart policies and a native sidecar of a job hold")
 }
 
@@ -198,8 +207,20 @@ async fn silence(ground: &Ground) -> anyhow::Result<()> {
         Ok(status.init_container_statuses.unwrap_or_default().first().map_or(0, |proxy| proxy.restart_count))
     };
     let before = restarts().await?;
-    ground.kubelet.envoy(WORK, &name)?.kill()?;
-    until("Envoy runs again", SOON, async || Ok(ground.kubelet.envoy(WORK, &name).ok())).await?;
+    let killed = ground.kubelet.envoy(WORK, &name)?;
+    killed.kill()?;
+    until("another Envoy runs", SOON, async || {
+        Ok(ground.kubelet.envoy(WORK, &name).ok().filter(|envoy| envoy.pid != killed.pid))
+    })
+    .await?;
+    // Two beats later nobody has renewed a lease, and nobody has told of the restart.
+    let leases = ground.api("kube-node-lease", "coordination.k8s.io/v1", "Lease");
+    until("the lease of a silent node grows old", SOON, async || {
+        let lease = leases.get(NODES[0]).await?;
+        let renewed: Timestamp = lease.data["spec"]["renewTime"].as_str().context("a time")?.parse()?;
+        Ok((Clock::wall().duration_since(renewed) > SignedDuration::from_secs(7)).then_some(()))
+    })
+    .await?;
     same("restarts that were told", &restarts().await?, &before)?;
     ground.kubelet.speak();
     until("the restart is told", SOON, async || Ok((restarts().await? > before).then_some(()))).await
