@@ -1,18 +1,27 @@
 #!/bin/sh
 # All tests. Needs Rust, and Go for the tests on a real API server; says plainly what is missing.
 #
-#   tests/run.sh               everything
+#   tests/run.sh               all but the proving ground
 #   tests/run.sh --no-cluster  without the real API server (needs only Rust)
+#   tests/run.sh --proofs      with the proving ground: real faults under real traffic, in network namespaces.
+#                              Long; needs Linux as root, unshare and ip, and python3 with pip, apt-get and
+#                              dpkg-deb, which fetch Envoy, Prometheus and Alertmanager (nothing is installed)
 set -eu
 cd "$(dirname "$0")/.."
 
 cluster=yes
+proofs=no
 for arg in "$@"; do
   case "$arg" in
     --no-cluster) cluster=no ;;
-    *) echo "usage: tests/run.sh [--no-cluster]" >&2; exit 64 ;;
+    --proofs) proofs=yes ;;
+    *) echo "usage: tests/run.sh [--no-cluster | --proofs]" >&2; exit 64 ;;
   esac
 done
+if [ "$cluster$proofs" = noyes ]; then
+  echo "the proofs need the real API server: not both of --no-cluster and --proofs" >&2
+  exit 64
+fi
 
 command -v cargo >/dev/null 2>&1 || {
   echo "missing: Rust 1.95 or newer (cargo); install it from https://rustup.rs" >&2
@@ -34,5 +43,19 @@ if [ "$cluster" = yes ]; then
 else
   echo "left out on request: the tests on a real API server" >&2
   unset MESHMEND_TEST_CONTROL_PLANE || true
+fi
+if [ "$proofs" = yes ]; then
+  for tool in unshare ip; do
+    command -v "$tool" >/dev/null 2>&1 || {
+      echo "missing: $tool, for the network namespaces of the proving ground (util-linux, iproute2)" >&2
+      exit 1
+    }
+  done
+  MESHMEND_TEST_PARTS=$(tests/proving/fetch.sh)
+  MESHMEND_TEST_ENVOY=$MESHMEND_TEST_PARTS/envoy
+  export MESHMEND_TEST_PARTS MESHMEND_TEST_ENVOY
+else
+  echo "left out: the proving ground; tests/run.sh --proofs runs it" >&2
+  unset MESHMEND_TEST_PARTS MESHMEND_TEST_ENVOY || true
 fi
 cargo test --locked

@@ -155,13 +155,22 @@ fn undone(mut case: Case<'_>, outcome: &Outcome) -> Vec<Change> {
                 case.changes
             }
             None => {
-                case.note(Reason::Undone);
+                case.note(taken_back_by(&case, outcome).unwrap_or(Reason::Undone));
                 verify::after_undo(case)
             }
         },
         Outcome::Unknown { why } => reconcile(case, why),
         Outcome::Stale { why } | Outcome::Failed { why } => undo_failed(case, why.clone()),
     }
+}
+
+/// Who took a rollback back before we did: whoever wrote the revision that is in force again.
+fn taken_back_by(case: &Case<'_>, outcome: &Outcome) -> Option<Reason> {
+    let (Action::RollbackRoute { target, to, .. }, Outcome::AlreadyDone) = (case.running()?, outcome) else {
+        return None;
+    };
+    let revision = case.state.routes.get(&target).and_then(|route| route.revision(&to));
+    Some(Reason::TakenBack { by: revision.map(|revision| revision.manager.clone()).unwrap_or_default() })
 }
 
 /// What cannot be taken back is for people. It is over with it for us: what is still on the object says

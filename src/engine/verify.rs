@@ -103,6 +103,9 @@ pub(super) fn after_undo(case: Case<'_>) -> Vec<Change> {
         }
         return case.end(phase, reason);
     }
+    if let Some(reason) = fought(&case) {
+        return case.end(Phase::Escalated, reason);
+    }
     let failed = case.incident.reasons.iter().rev().find_map(|timed| match &timed.reason {
         reason @ (Reason::StepFailed { .. } | Reason::Stale { .. }) => Some(Some(reason.clone())),
         Reason::NotRecovered { .. } => Some(None),
@@ -112,6 +115,13 @@ pub(super) fn after_undo(case: Case<'_>) -> Vec<Change> {
         Some(reason) => case.end(Phase::Escalated, reason),
         None => next_rung(case),
     }
+}
+
+/// Somebody takes back whatever we do: once may be chance, twice is a fight, which people have to settle.
+fn fought(case: &Case<'_>) -> Option<Reason> {
+    let all = case.incident.reasons.iter().map(|timed| &timed.reason);
+    let mut taken_back = all.filter(|reason| matches!(reason, Reason::TakenBack { .. }));
+    taken_back.nth(1).cloned()
 }
 
 /// Asks the playbook whether to try again; budgets and the gate are asked again as for any act.

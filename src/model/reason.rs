@@ -126,6 +126,8 @@ pub enum Reason {
     Inconclusive { why: String },
     /// The act was taken back.
     Undone,
+    /// Somebody else took the act back while we waited for it to help: it is not known whether it would have.
+    TakenBack { by: String },
     /// The act could not be taken back.
     UndoFailed { why: String },
     /// The playbook's `next` gave up.
@@ -263,6 +265,9 @@ impl fmt::Display for Reason {
             Self::NotRecovered { value: None } => f.write_str("not recovered"),
             Self::Inconclusive { why } => write!(f, "it is not known whether it helped: {why}"),
             Self::Undone => f.write_str("the act was taken back"),
+            Self::TakenBack { by } => {
+                write!(f, "somebody else took the act back: the revision that {by:?} wrote is in force again")
+            }
             Self::UndoFailed { why } => write!(f, "the act could not be taken back: {why}"),
             Self::PlaybookEscalated { text } => write!(f, "the playbook gave up: {text}"),
             Self::Retried => f.write_str("tried once more"),

@@ -360,7 +360,7 @@ async fn created(scene: &Scene, hands: &Hands) -> anyhow::Result<()> {
 pub(crate) async fn restore_all(scene: Scene) -> anyhow::Result<()> {
     let hands =
         Hands::with(&scene, &[(ISTIO, "destinationrules", &["get", "patch", "create", "delete"])]).await?;
-    let home = Home::make(&scene, "nobody-runs", &scene.settings("observe", Pace::Shipped)).await?;
+    let home = Home::make(&scene.place(), "nobody-runs", &scene.settings("observe", Pace::Shipped)).await?;
     let api = objects(&scene, ISTIO, "DestinationRule");
     let mut before = Vec::new();
     for name in ["cart", "second", "third"] {

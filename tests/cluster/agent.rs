@@ -1,6 +1,6 @@
 //! The agent as a separate process, with its own account, files and ports.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
+use crate::control_plane::ControlPlane;
 use crate::process::{Guard, free_port, signal};
-use crate::scene::Scene;
 use crate::wait::until;
 
 /// The program under test.
@@ -58,6 +58,18 @@ pub(crate) enum Pace {
     Own,
 }
 
+/// Where the agents of a test live.
+pub(crate) struct Place<'p> {
+    /// The control plane.
+    pub(crate) plane: &'p ControlPlane,
+    /// A client that may do everything.
+    pub(crate) client: &'p kube::Client,
+    /// The test's folder.
+    pub(crate) folder: &'p Path,
+    /// The test's namespace.
+    pub(crate) namespace: &'p str,
+}
+
 /// Files and ports of one agent; it can be started on them more than once.
 pub(crate) struct Home {
     folder: PathBuf,
@@ -69,12 +81,12 @@ pub(crate) struct Home {
 
 impl Home {
     /// Writes the files.
-    pub(crate) async fn make(scene: &Scene, name: &str, settings: &Settings) -> anyhow::Result<Self> {
-        let folder = scene.folder.join(name);
+    pub(crate) async fn make(place: &Place<'_>, name: &str, settings: &Settings) -> anyhow::Result<Self> {
+        let folder = place.folder.join(name);
         std::fs::create_dir_all(folder.join("policies"))?;
         std::fs::create_dir_all(folder.join("playbooks"))?;
-        let token = scene.plane.token(&scene.client, settings.account).await?;
-        let kubeconfig = scene.plane.kubeconfig(&settings.server, &json!({ "token": token }));
+        let token = place.plane.token(place.client, settings.account).await?;
+        let kubeconfig = place.plane.kubeconfig(&settings.server, &json!({ "token": token }));
         std::fs::write(folder.join("kubeconfig"), kubeconfig.to_string())?;
         for (role, token) in TOKENS {
             std::fs::write(folder.join(role), token)?;
@@ -83,7 +95,7 @@ impl Home {
         let text = configuration(settings, api, probes);
         std::fs::write(folder.join("meshmend.yaml"), text)?;
         if let Some(mode) = settings.mode {
-            std::fs::write(folder.join("policies/test.yaml"), policy(&scene.namespace, mode))?;
+            std::fs::write(folder.join("policies/test.yaml"), policy(place.namespace, mode))?;
         }
         if settings.pace == Pace::Quick {
             std::fs::write(folder.join("playbooks/roll-back-virtual-service.rhai"), quick()?)?;
@@ -93,7 +105,7 @@ impl Home {
             folder,
             api: format!("127.0.0.1:{api}"),
             probes: format!("127.0.0.1:{probes}"),
-            namespace: scene.namespace.clone(),
+            namespace: place.namespace.to_owned(),
             http: reqwest::Client::builder().no_proxy().timeout(SOON).build()?,
         })
     }
@@ -106,6 +118,16 @@ impl Home {
     /// The journal.
     pub(crate) fn journal(&self) -> PathBuf {
         self.folder.join("journal.db")
+    }
+
+    /// Where Alertmanager posts to.
+    pub(crate) fn alerts_url(&self) -> String {
+        format!("http://{}/v1/alerts/alertmanager", self.api)
+    }
+
+    /// The file with the token that Alertmanager shows.
+    pub(crate) fn intake_file(&self) -> PathBuf {
+        self.folder.join("intake")
     }
 
     /// Everything the agent has said so far.
@@ -247,6 +269,29 @@ impl Agent<'_> {
         let (status, incident) = self.call("read", &format!("/v1/incidents/{id}"), None).await?;
         anyhow::ensure!(status == 200, "incident {id} was answered {status}: {incident}");
         Ok(incident)
+    }
+
+    /// All incidents.
+    pub(crate) async fn incidents(&self) -> anyhow::Result<Vec<Value>> {
+        let (status, all) = self.call("read", "/v1/incidents", None).await?;
+        anyhow::ensure!(status == 200, "the incidents were answered {status}: {all}");
+        Ok(all["incidents"].as_array().context("the incidents are a list")?.clone())
+    }
+
+    /// The newest incident about this symptom and subject.
+    pub(crate) async fn incident_about(
+        &self,
+        (symptom, namespace, name): (&str, &str, &str),
+        limit: Duration,
+    ) -> anyhow::Result<Value> {
+        until(&format!("an incident {symptom} of {namespace}/{name}"), limit, async || {
+            let ours = |incident: &&Value| {
+                let of = &incident["subject"];
+                incident["symptom"] == symptom && of["namespace"] == namespace && of["name"] == name
+            };
+            Ok(self.incidents().await?.iter().rfind(ours).cloned())
+        })
+        .await
     }
 
     /// Waits until an incident is in a phase; when it ends in another one, it says how.

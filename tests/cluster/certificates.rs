@@ -44,7 +44,7 @@ impl Certificates {
                 write(&format!("{name}.key"), key.serialize_pem())?,
             ))
         };
-        let names = ["localhost", "127.0.0.1", "10.96.0.1", "kubernetes.default.svc"];
+        let names = ["localhost", "127.0.0.1", "10.96.0.1", "10.244.0.1", "kubernetes.default.svc"];
         let server = named("kube-apiserver", None, &names)?;
         let admin = named("admin", Some("system:masters"), &[])?;
         let server = sign("server", server, ExtendedKeyUsagePurpose::ServerAuth)?;

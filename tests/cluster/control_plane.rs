@@ -1,9 +1,9 @@
 //! One control plane for the run: etcd and kube-apiserver as plain processes on loopback, with Istio's CRDs
-//! and the rights that `meshmend rbac` prints.
+//! and the rights that `meshmend rbac` prints; where it is wanted, with controllers and scheduler.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -15,7 +15,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 
 use crate::certificates::Certificates;
-use crate::process::{Piped, free_port};
+use crate::process::{Component, free_port};
 use crate::wait::until;
 
 /// How long a component may take until it is ready; on an idle machine it is 1 to 3 s.
@@ -36,11 +36,42 @@ rules:
   - { level: None }
 ";
 
+/// What runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// etcd and the API server: nobody makes pods, endpoints or default accounts.
+    Server,
+    /// With controllers and scheduler.
+    Whole,
+}
+
+/// Controllers beside those of nodes; the others need what is not there.
+const CONTROLLERS: [&str; 17] = [
+    "deployment-controller",
+    "replicaset-controller",
+    "statefulset-controller",
+    "daemonset-controller",
+    "job-controller",
+    "endpointslice-controller",
+    "endpoints-controller",
+    "serviceaccount-controller",
+    "serviceaccount-token-controller",
+    "namespace-controller",
+    "garbage-collector-controller",
+    "root-ca-certificate-publisher-controller",
+    "disruption-controller",
+    "horizontal-pod-autoscaler-controller",
+    "taint-eviction-controller",
+    "pod-garbage-collector-controller",
+    "node-lifecycle-controller",
+];
+
 /// The running control plane.
 pub(crate) struct ControlPlane {
     /// Folder of what was built for the tests.
     made: PathBuf,
     binary: PathBuf,
+    extent: Extent,
     /// Folder of everything the run writes.
     pub(crate) folder: PathBuf,
     certificates: Certificates,
@@ -48,12 +79,12 @@ pub(crate) struct ControlPlane {
     /// Address of the API server.
     pub(crate) url: String,
     /// In the order in which they were started.
-    processes: Mutex<Vec<Piped>>,
+    processes: Mutex<Vec<Arc<Component>>>,
 }
 
 impl ControlPlane {
     /// Starts it from the folder that `tests/control_plane/build.sh` made.
-    pub(crate) fn start(built: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn start(built: &Path, extent: Extent) -> anyhow::Result<Self> {
         let binary = built.join("control_plane");
         let crds = ["istio", "cert-manager", "gateway"].map(|of| built.join(format!("{of}-crds.yaml")));
         for file in crds.iter().chain([&binary, &built.join("cert_manager")]) {
@@ -73,6 +104,7 @@ impl ControlPlane {
         let mut plane = Self {
             made,
             binary,
+            extent,
             folder,
             certificates,
             etcd_url,
@@ -93,6 +125,10 @@ impl ControlPlane {
         self.start_etcd().await?;
         self.url = self.start_api_server("kube-apiserver").await?;
         let client = self.admin().await?;
+        if self.extent == Extent::Whole {
+            self.start_controllers()?;
+            self.start_scheduler()?;
+        }
         let mut names = Vec::new();
         for file in crds {
             for document in serde_saphyr::from_multiple::<Value>(&std::fs::read_to_string(file)?)? {
@@ -150,6 +186,40 @@ impl ControlPlane {
         apply(client, binding).await.map(|_| ())
     }
 
+    /// Files and flags that controllers and scheduler have in common.
+    fn client_command(&self, name: &str) -> anyhow::Result<Command> {
+        let kubeconfig = self.folder.join("admin.kubeconfig");
+        std::fs::write(&kubeconfig, self.admin_kubeconfig().to_string())?;
+        let mut command = Command::new(&self.binary);
+        command.arg(name).args(["--bind-address=127.0.0.1", "--leader-elect=false"]);
+        command.arg(format!("--secure-port={}", free_port()?));
+        for flag in ["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"] {
+            command.arg(format!("--{flag}={}", kubeconfig.display()));
+        }
+        Ok(command)
+    }
+
+    fn start_controllers(&self) -> anyhow::Result<()> {
+        const NAME: &str = "kube-controller-manager";
+        let files = &self.certificates;
+        let mut command = self.client_command(NAME)?;
+        command
+            .args(["--kube-api-qps=500", "--kube-api-burst=1000", "--use-service-account-credentials=true"])
+            // A node is looked at every 5 s otherwise, and a fresh one takes no pods until then.
+            .args(["--node-monitor-period=1s", &format!("--controllers={}", CONTROLLERS.join(","))])
+            .arg(format!("--cert-dir={}", self.folder.join("certificates").display()))
+            .arg(format!("--root-ca-file={}", files.ca.display()))
+            .arg(format!("--service-account-private-key-file={}", files.accounts.1.display()));
+        self.keep(NAME, &command)
+    }
+
+    fn start_scheduler(&self) -> anyhow::Result<()> {
+        const NAME: &str = "kube-scheduler";
+        let mut command = self.client_command(NAME)?;
+        command.arg(format!("--cert-dir={}", self.folder.join("certificates").display()));
+        self.keep(NAME, &command)
+    }
+
     async fn start_etcd(&self) -> anyhow::Result<()> {
         let data = self.folder.join("etcd");
         let mut command = Command::new(&self.binary);
@@ -163,7 +233,7 @@ impl ControlPlane {
             ])
             .arg("--data-dir")
             .arg(&data);
-        self.keep(Piped::start("etcd", &mut command, &self.folder.join("etcd.log"))?);
+        self.keep("etcd", &command)?;
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
         let health = format!("{}/health", self.etcd_url);
         until("etcd is healthy", READY, async || {
@@ -185,8 +255,6 @@ impl ControlPlane {
             .args(["kube-apiserver", "--bind-address=127.0.0.1", "--advertise-address=10.244.0.1"])
             .args(["--endpoint-reconciler-type=none", "--authorization-mode=Node,RBAC", "--profiling=false"])
             .args(["--service-cluster-ip-range=10.96.0.0/16", "--allow-privileged=true"])
-            // No controller runs that would make the default accounts that pods are given otherwise.
-            .arg("--disable-admission-plugins=ServiceAccount")
             .arg("--service-account-issuer=https://kubernetes.default.svc.cluster.local")
             .arg(format!("--etcd-servers={}", self.etcd_url))
             .arg(format!("--secure-port={port}"))
@@ -203,8 +271,16 @@ impl ControlPlane {
             .arg("--kubelet-preferred-address-types=InternalIP")
             .arg(file("audit-policy-file", &self.folder.join("audit.yaml")))
             .arg(file("audit-log-path", &self.folder.join(format!("{name}-audit.jsonl"))));
-        let log = self.folder.join(format!("{name}.log"));
-        self.keep(Piped::start(name, &mut command, &log)?);
+        if self.extent == Extent::Server {
+            // No controller runs that would make the default accounts that pods are given otherwise.
+            command.arg("--disable-admission-plugins=ServiceAccount");
+        }
+        if self.extent == Extent::Whole {
+            // The controllers complain all the time where it is missing; nobody comes by this way.
+            command.arg(file("requestheader-client-ca-file", &files.ca));
+            command.arg("--requestheader-allowed-names=nobody");
+        }
+        self.keep(name, &command)?;
         let url = format!("https://127.0.0.1:{port}");
         let client = self.admin_at(&url).await?;
         until("the API server is ready", READY, async || {
@@ -216,12 +292,22 @@ impl ControlPlane {
         Ok(url)
     }
 
-    fn keep(&self, process: Piped) {
-        self.processes.lock().unwrap_or_else(PoisonError::into_inner).push(process);
+    fn keep(&self, name: &'static str, command: &Command) -> anyhow::Result<()> {
+        let component = Component::start_as(name, command, &self.folder.join(format!("{name}.log")))?;
+        self.processes.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::new(component));
+        Ok(())
     }
 
     fn alive(&self) -> anyhow::Result<()> {
-        self.processes.lock().unwrap_or_else(PoisonError::into_inner).iter_mut().try_for_each(Piped::alive)
+        let processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
+        processes.iter().try_for_each(|component| component.alive())
+    }
+
+    /// A component by its name, for instance `kube-apiserver`.
+    pub(crate) fn component(&self, name: &str) -> anyhow::Result<Arc<Component>> {
+        let processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = processes.iter().find(|component| component.name() == name);
+        found.map(Arc::clone).with_context(|| format!("no component is called {name}"))
     }
 
     /// A client that may do everything.
@@ -303,7 +389,7 @@ impl ControlPlane {
     /// Ends the processes, the last one started first: etcd goes after those who write to it.
     pub(crate) fn stop(&self) {
         let mut processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
-        processes.drain(..).rev().for_each(Piped::stop);
+        processes.drain(..).rev().for_each(|component| component.stop());
     }
 }
 

@@ -28,7 +28,7 @@ async fn killed(scene: &Scene, home: &Home, proxy: &mut Proxy) -> anyhow::Result
 async fn stage(scene: &Scene) -> anyhow::Result<(Home, Proxy)> {
     let proxy = Proxy::start(0, &scene.plane.url, scene.plane.http()?).await?;
     let settings = Settings { server: proxy.url.clone(), ..scene.settings("enforce", Pace::Quick) };
-    Ok((Home::make(scene, "agent", &settings).await?, proxy))
+    Ok((Home::make(&scene.place(), "agent", &settings).await?, proxy))
 }
 
 /// The write never arrives. After the restart the agent finds the old revision, decides anew, and writes.

@@ -112,7 +112,7 @@ async fn rights_granted_are_rights_used(scene: &Scene) -> anyhow::Result<()> {
 ///
 /// Mutation that breaks it: counting a reading without samples as healthy.
 pub(crate) async fn bless(scene: Scene) -> anyhow::Result<()> {
-    let home = Home::make(&scene, "agent", &scene.settings("enforce", Pace::Quick)).await?;
+    let home = Home::make(&scene.place(), "agent", &scene.settings("enforce", Pace::Quick)).await?;
     scene.create_route(ROUTE, &good_spec()).await?;
     let agent = home.start_ready().await?;
     agent.revisions(ROUTE, 1).await?;

@@ -1,12 +1,12 @@
 //! An agent under an account of its own, with exactly the rights that `meshmend rbac` prints for its
 //! configuration, its playbooks and its policies.
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
 use serde_json::{Value, json};
 
 use crate::agent::{Home, Pace, Settings};
-use crate::control_plane::apply;
+use crate::grant::{account, grant};
 use crate::scene::Scene;
 
 /// What an agent is there for.
@@ -30,42 +30,20 @@ pub(crate) fn user(account: &str) -> String {
 
 /// Files, account and rights of an agent.
 pub(crate) async fn home(scene: &Scene, duty: &Duty<'_>) -> anyhow::Result<Home> {
-    let account = json!({
-        "apiVersion": "v1", "kind": "ServiceAccount",
-        "metadata": { "name": duty.account, "namespace": "meshmend" },
-    });
-    apply(&scene.client, account).await?;
+    account(&scene.client, duty.account).await?;
     let settings = Settings {
         account: duty.account,
         server: duty.server.clone(),
         sources: duty.sources,
         ..scene.settings("enforce", Pace::Own)
     };
-    let home = Home::make(scene, "agent", &settings).await?;
+    let home = Home::make(&scene.place(), "agent", &settings).await?;
     for (name, text) in duty.playbooks {
         home.put(&format!("playbooks/{name}.rhai"), text)?;
     }
     home.put("policies/test.yaml", &policy(&scene.namespace, duty.actions))?;
-    let whose = format!("meshmend/{}", duty.account);
-    let args = ["rbac", "--config", "meshmend.yaml", "--service-account", &whose, "-o", "json"];
-    let (code, said) = home.meshmend(&args).await?;
-    ensure!(code == Some(0), "meshmend {args:?} exited with {code:?}: {said}");
-    let list: Value = serde_json::from_str(&said).with_context(|| said.clone())?;
-    for object in list["items"].as_array().context("it prints a list")? {
-        apply(&scene.client, named_after(object.clone(), duty.account)).await?;
-    }
+    grant(&scene.place(), &home, duty.account).await?;
     Ok(home)
-}
-
-/// Several agents share the cluster here, so their roles are told apart by their names.
-fn named_after(mut object: Value, account: &str) -> Value {
-    let kind = object["kind"].as_str().unwrap_or_default().to_owned();
-    for (of, pointer) in [("Role", "/metadata/name"), ("Binding", "/roleRef/name")] {
-        if let Some(name) = object.pointer_mut(pointer).filter(|_| kind.contains(of)) {
-            *name = json!(format!("{}-{account}", name.as_str().unwrap_or_default()));
-        }
-    }
-    object
 }
 
 /// A role of the account as it was granted, by the name that `meshmend rbac` gives it.

@@ -19,7 +19,7 @@ const BAR: (&str, u64) = if cfg!(debug_assertions) { ("RssAnon:", 16 * 1024) } e
 /// default action of the signal.
 pub(crate) async fn idle(scene: Scene) -> anyhow::Result<()> {
     let settings = scene.settings("enforce", Pace::Shipped);
-    let home = Home::make(&scene, "agent", &settings).await?;
+    let home = Home::make(&scene.place(), "agent", &settings).await?;
     scene.create_route(ROUTE, &good_spec()).await?;
     scene.traffic(500, 0);
     let agent = home.start_ready().await?;
@@ -45,7 +45,7 @@ fn memory_kib(pid: u32, kind: &str) -> anyhow::Result<u64> {
 ///
 /// Mutation that breaks it: opening the journal without the lock.
 pub(crate) async fn second(scene: Scene) -> anyhow::Result<()> {
-    let home = Home::make(&scene, "agent", &scene.settings("enforce", Pace::Quick)).await?;
+    let home = Home::make(&scene.place(), "agent", &scene.settings("enforce", Pace::Quick)).await?;
     let first = home.start_ready().await?;
     let (code, said) = home.run_to_end().await?;
     same("the exit code of the second", &code, &Some(1))?;

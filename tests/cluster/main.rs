@@ -5,12 +5,15 @@
 //! unset the tests are listed as ignored, and a line says so; where it names something unusable they fail.
 
 mod acts;
+#[expect(dead_code, reason = "the proving ground has an Alertmanager, too")]
 mod agent;
 mod certificates;
+#[expect(dead_code, reason = "the proving ground runs controllers and scheduler, too")]
 mod control_plane;
 mod crash;
 mod deed;
 mod differential;
+mod grant;
 mod heal;
 mod hung;
 mod inventory;
@@ -19,6 +22,9 @@ mod least;
 mod life;
 mod observe;
 mod overload;
+#[expect(dead_code, reason = "the proving ground has pods to forward to")]
+mod port_forward;
+#[expect(dead_code, reason = "the proving ground stops and freezes parts of the run, too")]
 mod process;
 mod prometheus;
 mod proxy;
@@ -41,7 +47,7 @@ use anyhow::Context as _;
 use futures::future::LocalBoxFuture;
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use control_plane::ControlPlane;
+use control_plane::{ControlPlane, Extent};
 use scene::Scene;
 
 /// Names the folder with the built control plane.
@@ -130,7 +136,8 @@ fn say(text: &str) {
 /// Runs one story on the run's control plane, which the first of them starts.
 fn tell(built: Option<PathBuf>, namespace: &str, story: Story) -> Result<(), Failed> {
     let built = built.ok_or_else(|| Failed::from(format!("{VARIABLE} is not set: run tests/run.sh")))?;
-    let plane = PLANE.get_or_init(|| ControlPlane::start(&built).map_err(|error| format!("{error:#}")));
+    let plane = PLANE
+        .get_or_init(|| ControlPlane::start(&built, Extent::Server).map_err(|error| format!("{error:#}")));
     let plane = plane.as_ref().map_err(Failed::from)?;
     let told = play(plane, namespace, story);
     told.map_err(|error| {

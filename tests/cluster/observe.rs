@@ -15,8 +15,8 @@ use crate::wait::{same, until};
 pub(crate) async fn story(scene: Scene) -> anyhow::Result<()> {
     let watching = Settings { account: "observer", mode: None, ..scene.settings("observe", Pace::Shipped) };
     let able = Settings { mode: None, ..scene.settings("observe", Pace::Shipped) };
-    let watching = Home::make(&scene, "watching", &watching).await?;
-    let able = Home::make(&scene, "able", &able).await?;
+    let watching = Home::make(&scene.place(), "watching", &watching).await?;
+    let able = Home::make(&scene.place(), "able", &able).await?;
     scene.create_route(ROUTE, &good_spec()).await?;
     let first = watching.start_ready().await?;
     let second = able.start_ready().await?;

@@ -1,12 +1,15 @@
 //! Processes of a test run: started with a log file, and gone when the run is, however it ends.
 
-use std::fs::File;
+use std::ffi::OsString;
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rustix::process::{Pid, Signal};
 
 /// How long a process may take to end before it is killed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -21,7 +24,8 @@ pub(crate) struct Piped {
 impl Piped {
     /// Starts it; what it writes goes to `log`.
     pub(crate) fn start(name: &'static str, command: &mut Command, log: &Path) -> anyhow::Result<Self> {
-        let out = File::create(log)?;
+        // Started a second time, it goes on below what it said the first time.
+        let out = OpenOptions::new().create(true).append(true).open(log)?;
         let child = command
             .env_clear()
             .stdin(Stdio::piped())
@@ -40,6 +44,18 @@ impl Piped {
         }
     }
 
+    /// Its process id.
+    fn pid(&self) -> anyhow::Result<Pid> {
+        let pid = i32::try_from(self.child.id())?;
+        Pid::from_raw(pid).context("a process has an id above zero")
+    }
+
+    /// Kills it (-9) and waits until it has ended.
+    fn kill(mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+
     /// Ends it and waits until it has ended.
     pub(crate) fn stop(mut self) {
         drop(self.child.stdin.take());
@@ -52,6 +68,86 @@ impl Piped {
         }
         self.child.kill().ok();
         self.child.wait().ok();
+    }
+}
+
+/// A part of the run that can be stopped, frozen, killed and started alone. It is started on the same
+/// files and ports each time.
+pub(crate) struct Component {
+    name: &'static str,
+    program: PathBuf,
+    args: Vec<OsString>,
+    log: PathBuf,
+    running: Mutex<Option<Piped>>,
+}
+
+impl Component {
+    /// Starts the program of this command; what it writes goes to `log`.
+    pub(crate) fn start_as(name: &'static str, command: &Command, log: &Path) -> anyhow::Result<Self> {
+        let component = Self {
+            name,
+            program: command.get_program().into(),
+            args: command.get_args().map(Into::into).collect(),
+            log: log.to_path_buf(),
+            running: Mutex::default(),
+        };
+        component.start()?;
+        Ok(component)
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Piped>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts it again; what runs already goes on.
+    pub(crate) fn start(&self) -> anyhow::Result<()> {
+        let mut running = self.running();
+        if running.is_none() {
+            let mut command = Command::new(&self.program);
+            *running = Some(Piped::start(self.name, command.args(&self.args), &self.log)?);
+        }
+        Ok(())
+    }
+
+    /// Fails when it has ended by itself.
+    pub(crate) fn alive(&self) -> anyhow::Result<()> {
+        self.running().as_mut().map_or(Ok(()), Piped::alive)
+    }
+
+    /// Ends it in order and waits until it has ended; a frozen one is killed.
+    pub(crate) fn stop(&self) {
+        if let Some(running) = self.running().take() {
+            running.stop();
+        }
+    }
+
+    /// Kills it (-9).
+    pub(crate) fn kill(&self) {
+        if let Some(running) = self.running().take() {
+            running.kill();
+        }
+    }
+
+    /// Freezes it (SIGSTOP): its ports still take connections, and nobody answers.
+    pub(crate) fn freeze(&self) -> anyhow::Result<()> {
+        self.send(Signal::STOP)
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub(crate) fn thaw(&self) -> anyhow::Result<()> {
+        self.send(Signal::CONT)
+    }
+
+    fn send(&self, signal: Signal) -> anyhow::Result<()> {
+        let running = self.running();
+        let running = running.as_ref().with_context(|| format!("{} does not run", self.name))?;
+        rustix::process::kill_process(running.pid()?, signal)
+            .with_context(|| format!("{} got no signal", self.name))
     }
 }
 
@@ -118,7 +214,9 @@ pub(crate) fn logs(folder: &Path) -> String {
         for path in entries.flatten().map(|entry| entry.path()) {
             if path.is_dir() {
                 open.push(path);
-            } else if path.extension().is_some_and(|ending| ending == "log") {
+            // Of what proxies carried, the last lines say nothing.
+            } else if path.extension().is_some_and(|ending| ending == "log") && !path.ends_with("access.log")
+            {
                 let lines = std::fs::read(&path).unwrap_or_default();
                 let lines = String::from_utf8_lossy(&lines).into_owned();
                 let last: Vec<&str> = lines.lines().rev().take(LINES).collect();

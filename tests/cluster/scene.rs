@@ -13,7 +13,7 @@ use kube::api::{
 use kube::discovery::{Discovery, Scope, verbs};
 use serde_json::{Value, json};
 
-use crate::agent::{Agent, Home, Pace, SOON, Settings};
+use crate::agent::{Agent, Home, Pace, Place, SOON, Settings};
 use crate::control_plane::{ACCOUNT, ControlPlane, apply};
 use crate::prometheus::Prometheus;
 use crate::wait::{same, until};
@@ -141,6 +141,11 @@ impl Scene {
     /// Requests to the route's host within any window from now on, and the bad ones among them.
     pub(crate) fn traffic(&self, all: u32, bad: u32) {
         self.prometheus.traffic(&self.host(ROUTE), all, bad);
+    }
+
+    /// Where its agents live.
+    pub(crate) fn place(&self) -> Place<'_> {
+        Place { plane: self.plane, client: &self.client, folder: &self.folder, namespace: &self.namespace }
     }
 
     /// Settings of an agent with all its rights, straight at the API server.

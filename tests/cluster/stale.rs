@@ -13,7 +13,7 @@ use crate::wait::same;
 ///
 /// Mutation that breaks it: executing the stored plan without comparing it with the one made anew.
 pub(crate) async fn approved_too_late(scene: Scene) -> anyhow::Result<()> {
-    let home = Home::make(&scene, "agent", &scene.settings("suggest", Pace::Quick)).await?;
+    let home = Home::make(&scene.place(), "agent", &scene.settings("suggest", Pace::Quick)).await?;
     let agent = scene.fall_ill(&home).await?;
     let id = agent.alert(&scene.alert()).await?;
     let asked = agent.phase(&id, "awaiting_approval", SOON).await?;
@@ -44,7 +44,7 @@ pub(crate) async fn approved_too_late(scene: Scene) -> anyhow::Result<()> {
 pub(crate) async fn changed_spec(scene: Scene) -> anyhow::Result<()> {
     let mut proxy = Proxy::start(0, &scene.plane.url, scene.plane.http()?).await?;
     let settings = Settings { server: proxy.url.clone(), ..scene.settings("enforce", Pace::Quick) };
-    let home = Home::make(&scene, "agent", &settings).await?;
+    let home = Home::make(&scene.place(), "agent", &settings).await?;
     let agent = scene.fall_ill(&home).await?;
     proxy.stop_writes();
     let id = agent.alert(&scene.alert()).await?;
@@ -69,7 +69,7 @@ pub(crate) async fn changed_spec(scene: Scene) -> anyhow::Result<()> {
 pub(crate) async fn changed_labels(scene: Scene) -> anyhow::Result<()> {
     let mut proxy = Proxy::start(0, &scene.plane.url, scene.plane.http()?).await?;
     let settings = Settings { server: proxy.url.clone(), ..scene.settings("enforce", Pace::Quick) };
-    let home = Home::make(&scene, "agent", &settings).await?;
+    let home = Home::make(&scene.place(), "agent", &settings).await?;
     let agent = scene.fall_ill(&home).await?;
     proxy.stop_writes();
     let id = agent.alert(&scene.alert()).await?;

@@ -34,7 +34,7 @@ const GIVEN_UP: Duration = Duration::from_secs(110);
 /// Mutations that break it: reading NaN or nothing as a number; taking a warning for an answer; ending a case
 /// at the first hiccup; undoing an act because nobody could see whether it helped.
 pub(crate) async fn prometheus(scene: Scene) -> anyhow::Result<()> {
-    let home = Home::make(&scene, "agent", &scene.settings("enforce", Pace::Quick)).await?;
+    let home = Home::make(&scene.place(), "agent", &scene.settings("enforce", Pace::Quick)).await?;
     let agent = scene.fall_ill(&home).await?;
     scene.prometheus.behave(&scene.host(ROUTE), Manner::Fails);
     let healed = agent.alert(&scene.alert()).await?;
@@ -89,7 +89,7 @@ pub(crate) async fn away(scene: Scene) -> anyhow::Result<()> {
     let port = free_port()?;
     let server = format!("http://127.0.0.1:{port}");
     let settings = Settings { server, ..scene.settings("enforce", Pace::Quick) };
-    let home = Home::make(&scene, "agent", &settings).await?;
+    let home = Home::make(&scene.place(), "agent", &settings).await?;
     scene.create_route(ROUTE, &good_spec()).await?;
     let mut agent = home.start().await?;
     let said = until("the agent says why it is not ready", SOON, async || {
@@ -124,7 +124,7 @@ pub(crate) async fn away(scene: Scene) -> anyhow::Result<()> {
 /// Mutation that breaks it: hiding the API server's words behind "the cluster could not be read".
 pub(crate) async fn nobody(scene: Scene) -> anyhow::Result<()> {
     let settings = Settings { account: "nobody", ..scene.settings("enforce", Pace::Quick) };
-    let home = Home::make(&scene, "agent", &settings).await?;
+    let home = Home::make(&scene.place(), "agent", &settings).await?;
     let mut agent = home.start().await?;
     until("the agent names the missing right", SOON, async || {
         let Ok((status, said)) = agent.probe("/readyz").await else { return Ok(None) };

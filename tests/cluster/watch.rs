@@ -16,7 +16,7 @@ use crate::wait::until;
 pub(crate) async fn expired(scene: Scene) -> anyhow::Result<()> {
     let proxy = Proxy::start(0, &scene.plane.url, scene.plane.http()?).await?;
     let settings = Settings { server: proxy.url.clone(), ..scene.settings("enforce", Pace::Quick) };
-    let home = Home::make(&scene, "agent", &settings).await?;
+    let home = Home::make(&scene.place(), "agent", &settings).await?;
     scene.create_route(ROUTE, &good_spec()).await?;
     scene.create_route("old", &serving("old", good_spec())).await?;
     let agent = home.start_ready().await?;
@@ -52,7 +52,7 @@ pub(crate) async fn expired(scene: Scene) -> anyhow::Result<()> {
 pub(crate) async fn interrupted(scene: Scene) -> anyhow::Result<()> {
     let proxy = Proxy::start(0, &scene.plane.url, scene.plane.http()?).await?;
     let settings = Settings { server: proxy.url.clone(), ..scene.settings("enforce", Pace::Quick) };
-    let home = Home::make(&scene, "agent", &settings).await?;
+    let home = Home::make(&scene.place(), "agent", &settings).await?;
     let agent = scene.fall_ill(&home).await?;
     proxy.refuse();
     let id = agent.alert(&scene.alert()).await?;
