@@ -10,9 +10,6 @@ use super::playbook::Playbook;
 use super::script;
 use crate::model::signal::Signal;
 
-/// From so many files on a second thread is worth its start: one file takes about 40 us.
-const MANY: usize = 64;
-
 /// Compiled playbooks.
 #[derive(Debug, Default)]
 pub struct Playbooks {
@@ -31,26 +28,10 @@ impl Playbooks {
         notes: &mut Vec<Note>,
     ) -> Self {
         let engine = Arc::new(script::engine());
-        let files: Vec<(&String, &String)> = files.iter().collect();
-        let part = |files: &[(&String, &String)]| {
-            let mut notes = Vec::new();
-            let compiled = files.iter();
-            let compiled = compiled
-                .filter_map(|(file, text)| Playbook::compile(file, text, &engine, indicators, &mut notes));
-            (compiled.collect::<Vec<Playbook>>(), notes)
-        };
-        // The order of the parts is that of the files, so that nothing depends on who is done first.
-        let parts = if files.len() < MANY {
-            vec![part(&files)]
-        } else {
-            let (left, right) = files.split_at(files.len() / 2);
-            together(|| part(left), || part(right)).into()
-        };
-        let mut all = Vec::with_capacity(files.len());
-        for (compiled, found) in parts {
-            all.extend(compiled);
-            notes.extend(found);
-        }
+        let mut all: Vec<Playbook> = files
+            .iter()
+            .filter_map(|(file, text)| Playbook::compile(file, text, &engine, indicators, notes))
+            .collect();
         all.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| a.name.cmp(&b.name)));
         let mut playbooks = Self { all, ..Self::default() };
         for (index, playbook) in playbooks.all.iter().enumerate() {
@@ -92,20 +73,6 @@ impl Playbooks {
     pub fn iter(&self) -> impl Iterator<Item = &Playbook> {
         self.all.iter()
     }
-}
-
-/// Does both, at the same time where there is anything to gain and a thread can be had.
-fn together<T: Send>(left: impl Fn() -> T + Sync, right: impl Fn() -> T) -> [T; 2] {
-    std::thread::scope(|scope| {
-        let beside = std::thread::Builder::new().stack_size(script::STACK).spawn_scoped(scope, &left);
-        let right = right();
-        let left = match beside.map(std::thread::ScopedJoinHandle::join) {
-            Ok(Ok(done)) => done,
-            // What panics there panics here too, where it is told.
-            Ok(Err(_)) | Err(_) => left(),
-        };
-        [left, right]
-    })
 }
 
 fn wants(playbook: &Playbook, alert: &str, signal: &Signal) -> bool {

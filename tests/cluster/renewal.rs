@@ -81,8 +81,10 @@ pub(crate) async fn story(scene: Scene) -> anyhow::Result<()> {
             until(&format!("revision {revision} is issued"), ISSUED, async || {
                 controllers.alive()?;
                 let found = read(&api, "web").await?;
-                // The revision is written a moment before the certificate is called ready.
-                let idle = conditions(&found) == ["Ready"];
+                // The revision is written a moment before the certificate is called ready, and the name of the
+                // next key is taken away a moment after it.
+                let settled = found["status"]["nextPrivateKeySecretName"].is_null();
+                let idle = conditions(&found) == ["Ready"] && settled;
                 Ok((found["status"]["revision"] == revision && idle).then_some(found))
             })
             .await
