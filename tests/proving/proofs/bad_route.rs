@@ -12,9 +12,7 @@ use crate::table::Row;
 use crate::traffic::Load;
 use crate::wait::{same, until};
 
-/// istiod tells the proxies and they take it: after that, no request goes the wrong way.
-const SETTLES: Duration = Duration::from_secs(2);
-/// Requests after the act among which a bad share of 0.1 % is told from none.
+/// Requests after the end of the incident among which a bad share of 0.1 % is told from none.
 const ENOUGH: usize = 1000;
 
 /// The route leads to the good version under load, and the agent has seen it do so for long enough.
@@ -46,6 +44,7 @@ pub(crate) async fn rolled_back(ground: &Ground) -> anyhow::Result<()> {
     let found = agent.incident_about(("traffic.route_errors", SHOP, ROUTE.3), SOON).await?;
     let id = found["id"].as_str().context("an incident has an id")?;
     let ended = agent.phase(id, "resolved", LONG).await?;
+    let over = load.now();
     same("the playbook", &ended["plan"]["playbook"], &json!("roll-back-virtual-service"))?;
     let after = ground.read(ROUTE).await?;
     same("the spec", &after["spec"], &good["spec"])?;
@@ -55,14 +54,13 @@ pub(crate) async fn rolled_back(ground: &Ground) -> anyhow::Result<()> {
     let writes = ground.writes()?;
     same("the writes", &writes.len(), &1)?;
     let acted = *taken(&fault, &writes)?.first().context("it was written")?;
-    let settled = fault.load + acted + SETTLES;
-    until("enough requests after the act", SOON, async || {
-        Ok((load.ledger().within(settled..Duration::MAX).count() >= ENOUGH).then_some(()))
+    until("enough requests after its end", SOON, async || {
+        Ok((load.ledger().within(over..Duration::MAX).count() >= ENOUGH).then_some(()))
     })
     .await?;
     let ledger = load.stop().await?.within(fault.load..Duration::MAX);
-    let share = ledger.within(settled..Duration::MAX).bad_share().context("there were requests")?;
-    ensure!(share < 0.001, "after the act, a share of {share} is bad");
+    let share = ledger.within(over..Duration::MAX).bad_share().context("there were requests")?;
+    ensure!(share < 0.001, "after the end of the incident, a share of {share} is bad");
     let (first, last) = ledger.first_bad().zip(ledger.last_bad()).context("the fault is felt")?;
     ground.report("from the first bad answer to the last", last.saturating_sub(first))?;
     ground.row(&Row {

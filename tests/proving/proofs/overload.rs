@@ -23,8 +23,6 @@ const EASY: u32 = 15;
 const MORE: u32 = 55;
 /// How long a client waits.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// istiod tells the proxy and it takes it.
-const SETTLES: Duration = Duration::from_secs(2);
 /// Requests among which one in a hundred is told from none.
 const ENOUGH: usize = 800;
 /// Overload is a symptom after twenty seconds; two attempts of half a minute follow.
@@ -93,12 +91,12 @@ pub(crate) async fn shed(ground: &Ground) -> anyhow::Result<()> {
     let found = agent.incident_about(("traffic.overload", SHOP, "server"), LONG).await?;
     let id = found["id"].as_str().context("an incident has an id")?;
     let held = agent.phase(id, "holding", LONG).await?;
+    let over = steady.now();
     same("the attempts", &held["attempts"], &json!(2))?;
     let during = patched(ground, &before, id).await?;
     let acts = taken(&fault, &ground.writes()?)?;
     same("writes until then: shed, taken back, shed", &acts.len(), &3)?;
-    let (first, last) = acts.first().zip(acts.last()).context("it was written")?;
-    served(ground, (&steady, &more), fault.load + *last + PATIENCE + SETTLES).await?;
+    served(ground, (&steady, &more), over).await?;
 
     // The load goes; the limits stay until their time is up.
     let mut all = more.stop().await?;
@@ -117,7 +115,7 @@ pub(crate) async fn shed(ground: &Ground) -> anyhow::Result<()> {
     ground.row(&Row {
         fault: "overload, 1.75 times the capacity",
         detected: Some(fault.until(&ended["opened_at"])?),
-        acted: Some(*first),
+        acted: acts.first().copied(),
         recovered,
         lost: Some(all.bad()),
         writes: 4,
