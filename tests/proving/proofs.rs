@@ -1,8 +1,11 @@
 //! The proofs: name and what is done.
 
 mod agent;
+mod frozen;
 mod ground;
 mod kubelet;
+mod refused;
+mod shop;
 
 use futures::future::LocalBoxFuture;
 
@@ -15,5 +18,7 @@ pub(crate) type Proof = for<'g> fn(&'g Ground) -> LocalBoxFuture<'g, anyhow::Res
 pub(crate) const PROOFS: &[(&str, Proof)] = &[
     ("the_ground_carries_traffic_and_its_pods_live", |g| Box::pin(ground::carries(g))),
     ("pods_start_and_end_as_a_kubelet_has_it", |g| Box::pin(kubelet::lives(g))),
-    ("an_agent_sees_the_ground_and_restarts_a_frozen_proxy", |g| Box::pin(agent::acts(g))),
+    ("an_agent_hears_of_alerts_through_alertmanager", |g| Box::pin(agent::hears(g))),
+    ("a_frozen_envoy_is_restarted_alone_and_early", |g| Box::pin(frozen::is_restarted(g))),
+    ("what_would_come_back_with_less_is_left_alone", |g| Box::pin(refused::is_left_alone(g))),
 ];
