@@ -293,13 +293,24 @@ impl Ground {
     /// How often the agent's account came by port-forward to a port of a pod: 15020 is asked by acts alone,
     /// 15021 and 15014 by checks.
     pub(crate) fn forwards(&self, port: u16) -> anyhow::Result<usize> {
+        Ok(self.forwarded(port)?.len())
+    }
+
+    /// When the agent's account came by port-forward to a port of this pod for the last time.
+    pub(crate) fn last_forward(&self, pod: &str, port: u16) -> anyhow::Result<Option<Value>> {
+        let mut all = self.forwarded(port)?.into_iter();
+        let last = all.rfind(|request| request["objectRef"]["name"] == pod);
+        Ok(last.map(|request| request["requestReceivedTimestamp"].clone()))
+    }
+
+    fn forwarded(&self, port: u16) -> anyhow::Result<Vec<Value>> {
         let (user, port) = (user(), format!("ports={port}"));
-        let ours = |request: &&Value| {
+        let ours = |request: &Value| {
             request["user"]["username"] == user.as_str()
                 && request["objectRef"]["subresource"] == "portforward"
                 && request["requestURI"].as_str().is_some_and(|uri| uri.contains(&port))
         };
-        Ok(self.plane.requests()?.iter().filter(ours).count())
+        Ok(self.plane.requests()?.into_iter().filter(ours).collect())
     }
 
     /// What the agent's account asked of the API server and was answered. Reads, dry runs, questions about its

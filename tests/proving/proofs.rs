@@ -2,12 +2,16 @@
 
 mod agent;
 mod bad_route;
+mod frozen;
 mod ground;
 mod kubelet;
 mod managed_route;
 mod no_help;
 mod overload;
+mod refused;
 mod routing;
+mod shop;
+mod stale;
 
 use futures::future::LocalBoxFuture;
 
@@ -18,9 +22,10 @@ pub(crate) type Proof = for<'g> fn(&'g Ground) -> LocalBoxFuture<'g, anyhow::Res
 
 /// All of them.
 pub(crate) const PROOFS: &[(&str, Proof)] = &[
+    // It waits longest, so it begins first.
+    ("a_dead_istiod_and_fifty_stale_proxies_are_one_illness", |g| Box::pin(stale::is_explained(g))),
     ("the_ground_carries_traffic_and_its_pods_live", |g| Box::pin(ground::carries(g))),
     ("pods_start_and_end_as_a_kubelet_has_it", |g| Box::pin(kubelet::lives(g))),
-    ("an_agent_sees_the_ground_and_restarts_a_frozen_proxy", |g| Box::pin(agent::acts(g))),
     ("a_bad_route_is_rolled_back_and_nothing_else_is_touched", |g| Box::pin(bad_route::rolled_back(g))),
     ("a_route_is_not_rolled_back_to_a_version_that_is_gone", |g| Box::pin(bad_route::gone(g))),
     ("a_bad_route_of_argo_cd_is_left_to_argo_cd", |g| Box::pin(managed_route::refused(g))),
@@ -29,4 +34,7 @@ pub(crate) const PROOFS: &[(&str, Proof)] = &[
     }),
     ("an_act_that_does_not_help_is_undone_and_not_repeated_for_ever", |g| Box::pin(no_help::undone(g))),
     ("an_overload_is_shed_in_steps_and_taken_back_exactly", |g| Box::pin(overload::shed(g))),
+    ("an_agent_hears_of_alerts_through_alertmanager", |g| Box::pin(agent::hears(g))),
+    ("a_frozen_envoy_is_restarted_alone_and_early", |g| Box::pin(frozen::is_restarted(g))),
+    ("what_would_come_back_with_less_is_left_alone", |g| Box::pin(refused::is_left_alone(g))),
 ];

@@ -146,6 +146,19 @@ async fn live(proxy: &ProxyFile, root: &Path) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// Each Envoy has an account of its own. The kernel counts watches of files by account, an Envoy makes one for
+/// each of its files, and all proofs at once would have more of them than one account may.
+fn account(ip: IpAddr) -> u32 {
+    const FIRST: u32 = 20_000;
+    match ip {
+        IpAddr::V4(ip) => {
+            let [_, _, third, fourth] = ip.octets();
+            FIRST + 256 * u32::from(third) + u32::from(fourth)
+        }
+        IpAddr::V6(_) => FIRST,
+    }
+}
+
 /// Starts Envoy as soon as the control plane has written what it needs: without one it never starts.
 async fn envoy(proxy: &ProxyFile, root: &Path) -> anyhow::Result<Child> {
     while !proxy.configured(root) {
@@ -153,7 +166,11 @@ async fn envoy(proxy: &ProxyFile, root: &Path) -> anyhow::Result<Child> {
     }
     let path = proxy.folder(root).join("bootstrap.json");
     std::fs::write(&path, bootstrap::bootstrap(root, proxy).to_string())?;
-    Command::new(text("PROVING_ENVOY")?)
+    // As its account it reads and writes what we do; `setpriv` becomes Envoy.
+    Command::new("setpriv")
+        .arg(format!("--reuid={}", account(proxy.ip)))
+        .args(["--inh-caps=+dac_override", "--ambient-caps=+dac_override"])
+        .arg(text("PROVING_ENVOY")?)
         .args(bootstrap::arguments(&path))
         // As Istio starts it.
         .args(["--drain-time-s", "45"])
