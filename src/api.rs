@@ -88,7 +88,7 @@ pub trait Agent: Send + Sync + 'static {
     /// Whether the loop turns.
     fn live(&self) -> Result<(), String>;
     /// Whether it can do its work.
-    fn ready(&self) -> Result<(), String>;
+    fn ready(&self) -> Result<Vec<String>, String>;
 }
 
 /// An operator's wish about everything within a reach.

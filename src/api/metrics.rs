@@ -40,7 +40,11 @@ impl Default for Metrics {
         registry.register("requests_refused", "API requests refused, by code", Family::clone(&refused));
         registry.register("incidents_ended", "Incidents ended, by phase", Family::clone(&ended));
         registry.register("incidents_open", "Open incidents", Gauge::clone(&open));
-        registry.register("up", "Whether journal, kubernetes or prometheus can be used", Family::clone(&up));
+        registry.register(
+            "up",
+            "Whether journal, kubernetes, inventory or prometheus can be used",
+            Family::clone(&up),
+        );
         let held = Family::default();
         let text = "Pauses, storms and open breakers that hold new acts, by kind";
         registry.register("held", text, Family::clone(&held));

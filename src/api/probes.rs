@@ -12,7 +12,8 @@ use super::{Agent, Metrics};
 
 /// The probes of this agent.
 pub fn router(agent: Arc<dyn Agent>, metrics: Metrics) -> Router {
-    let live = get(|State(agent): State<Arc<dyn Agent>>| async move { answer(agent.live()) });
+    let live =
+        get(|State(agent): State<Arc<dyn Agent>>| async move { answer(agent.live().map(|()| Vec::new())) });
     let ready = get(|State(agent): State<Arc<dyn Agent>>| async move { answer(agent.ready()) });
     let text = get(move |State(agent): State<Arc<dyn Agent>>| async move {
         let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -21,9 +22,13 @@ pub fn router(agent: Arc<dyn Agent>, metrics: Metrics) -> Router {
     Router::new().route("/livez", live).route("/readyz", ready).route("/metrics", text).with_state(agent)
 }
 
-fn answer(found: Result<(), String>) -> Response {
+/// `ok`, and below it what is wrong without keeping the agent from its work.
+fn answer(found: Result<Vec<String>, String>) -> Response {
     match found {
-        Ok(()) => (StatusCode::OK, "ok\n").into_response(),
+        Ok(said) => {
+            let lines = std::iter::once("ok".to_owned()).chain(said);
+            (StatusCode::OK, lines.map(|line| format!("{line}\n")).collect::<String>()).into_response()
+        }
         Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
     }
 }

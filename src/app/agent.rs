@@ -152,6 +152,14 @@ impl Running {
                 "only the revision in force can be blessed: put it in force first, or wait for traffic";
             return Err(Refusal::new(409, "not_in_force", text));
         };
+        // With our limits on it, it is no revision that anybody wrote to stay.
+        if route.shed {
+            let text = format!(
+                "load is being shed by {subject}: its limits are taken back by themselves, so bless it after that \
+                 (`meshmend restore` ends it now)"
+            );
+            return Err(Refusal::new(409, "shed", text));
+        }
         let found = self.boards.proven_destinations(&route).await;
         found.map_err(|why| {
             Refusal::new(503, "unreadable", format!("nobody could look where it leads: {why}"))
@@ -244,6 +252,7 @@ impl Agent for Running {
     fn parts(&self) -> Vec<(&'static str, bool)> {
         let watched = self.cluster.is_synced() && self.cluster.troubles().is_empty();
         let mut parts = vec![("journal", !self.failing.load(Ordering::Relaxed)), ("kubernetes", watched)];
+        parts.push(("inventory", self.cluster.findings().is_empty()));
         parts.extend(self.boards.readable().map(|readable| ("prometheus", readable)));
         parts
     }
@@ -252,7 +261,7 @@ impl Agent for Running {
         if self.results.is_closed() { Err("the loop has ended".to_owned()) } else { Ok(()) }
     }
 
-    fn ready(&self) -> Result<(), String> {
+    fn ready(&self) -> Result<Vec<String>, String> {
         if self.draining.load(Ordering::Relaxed) {
             return Err("shutting down".to_owned());
         }
@@ -264,6 +273,8 @@ impl Agent for Running {
             let why = format!("the cluster has not been read yet: {troubles}");
             return Err(why.trim_end_matches(": ").to_owned());
         }
-        Ok(())
+        let mut said = self.cluster.troubles();
+        said.extend(self.cluster.findings());
+        Ok(said)
     }
 }

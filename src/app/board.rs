@@ -3,6 +3,7 @@
 
 mod istiod;
 mod objects;
+mod overflow;
 mod proxies;
 mod tell;
 mod traffic;

@@ -154,7 +154,7 @@ pub fn resolved(mut signal: Signal, cluster: &Cluster) -> Signal {
     if let Some(pod) = cluster.pod(&signal.subject) {
         let owner = cluster.owner_of(&pod);
         signal.owner = Some(owner).filter(|owner| *owner != signal.subject);
-        signal.depends_on = cluster.control_plane_of(&pod);
+        signal.depends_on = cluster.control_plane_of(&pod).ok();
     }
     signal
 }

@@ -231,12 +231,16 @@ pub(super) struct New {
 #[derive(Debug, Subcommand)]
 pub(super) enum Policy {
     /// Check the policies of a folder and tell every mistake.
+    #[command(after_help = "Examples:\n  meshmend policy check\n  meshmend policy check policies -o json")]
     Check(Folder),
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Audit {
     /// List the records of a journal.
+    #[command(
+        after_help = "Examples:\n  meshmend audit show\n  meshmend audit show --incident k3f9q2-00017\n  meshmend audit show --journal out/journal.db -o json"
+    )]
     Show {
         /// Journal; the one `run` uses without a file by default.
         #[arg(long, value_name = "FILE")]
@@ -254,6 +258,9 @@ pub(super) enum Audit {
     )]
     Export(Export),
     /// Check every stored byte of a journal (exit 2 when it is broken).
+    #[command(
+        after_help = "Examples:\n  meshmend audit verify\n  meshmend audit verify --journal out/journal.db --key journal.pub\n  meshmend audit verify -o json > anchor.json\n  meshmend audit verify --anchor anchor.json"
+    )]
     Verify {
         /// Journal, or a folder that was exported; the journal `run` uses without a file by default.
         #[arg(long, value_name = "FILE")]
@@ -295,6 +302,9 @@ pub(super) struct Export {
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
     /// Print the configuration in force, defaults included; secrets are only named by file.
+    #[command(
+        after_help = "Examples:\n  meshmend config show\n  meshmend config show --config meshmend.yaml -o json"
+    )]
     Show {
         /// Configuration file.
         #[arg(long, value_name = "FILE", env = "MESHMEND_CONFIG")]

@@ -37,8 +37,14 @@ pub(super) enum Command {
     #[command(after_help = "Example:\n  meshmend replay --journal journal.db --policies new-policies")]
     Replay(Replay),
     /// Say why an incident was handled as it was.
+    #[command(
+        after_help = "Examples:\n  meshmend explain k3f9q2-00017\n  meshmend explain k3f9q2-00017 --journal out/journal.db -o json"
+    )]
     Explain(Explain),
     /// List incidents of a running agent.
+    #[command(
+        after_help = "Examples:\n  meshmend incidents\n  meshmend incidents -o json\n  meshmend incidents --server http://127.0.0.1:8480 --token-file token"
+    )]
     Incidents(Remote),
     /// Approve the plan of an incident.
     #[command(
@@ -46,6 +52,9 @@ pub(super) enum Command {
     )]
     Approve(Vote),
     /// Deny the plan of an incident.
+    #[command(
+        after_help = "Examples:\n  meshmend deny k3f9q2-00017 --comment 'not during the release'\n  meshmend deny k3f9q2-00017 --plan sha256:..."
+    )]
     Deny(Vote),
     /// Stop an incident, or all within a reach, and take back what was done.
     ///

@@ -26,7 +26,12 @@ pub struct FreshWorkload {
     pub managed_by: ManagedBy,
     /// When its template was written last, as far as its managed fields say; otherwise when it was made.
     pub changed: Option<Timestamp>,
+    /// kubectl's annotation of the last restart on its template.
+    pub restarted_at: Option<String>,
 }
+
+/// kubectl's own key, so that its users see what they know. (kube's `restart` writes another one.)
+pub const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 
 impl Cluster {
     /// Reads a pod; `None` when it does not exist.
@@ -66,10 +71,12 @@ impl Cluster {
         let object = limited(api.get_opt(&subject.name)).await.map_err(|error| told(&error))?;
         let Some(object) = object else { return Ok(None) };
         let (managed_by, changed) = (managed_by(&object.metadata), template_written(&object));
+        let annotations = object.data.pointer("/spec/template/metadata/annotations");
+        let restarted_at = annotations.and_then(|all| all.get(RESTARTED_AT)?.as_str()).map(str::to_owned);
         let slim = serde_json::to_value(object).and_then(serde_json::from_value::<Slim<K>>);
         let slim = slim.map_err(|error| format!("{subject} is not as expected: {error}"))?;
         let workload = Workload::of(&slim, &mut Names::default());
-        Ok(Some(FreshWorkload { workload, managed_by, changed }))
+        Ok(Some(FreshWorkload { workload, managed_by, changed, restarted_at }))
     }
 
     /// Reads the budgets that select a pod.

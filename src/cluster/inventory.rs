@@ -9,7 +9,7 @@ use super::budgets::Budget;
 use super::certificates::{Certificate, Issuer};
 use super::names::Names;
 use super::pods::{Pod, PodObject};
-use super::services::{Node, Service, Slice};
+use super::services::{Namespace, Node, Service, Slice};
 use super::shelf::Shelf;
 use super::workloads::{ReplicaSet, Workload};
 
@@ -34,6 +34,8 @@ pub enum Watched {
     Budgets,
     /// Nodes.
     Nodes,
+    /// Namespaces.
+    Namespaces,
     /// cert-manager's Certificates.
     Certificates,
     /// cert-manager's Issuers.
@@ -54,6 +56,7 @@ impl fmt::Display for Watched {
             | Self::Services
             | Self::EndpointSlices
             | Self::Nodes
+            | Self::Namespaces
             | Self::Certificates
             | Self::Issuers
             | Self::ClusterIssuers => write!(f, "{self:?}"),
@@ -89,6 +92,7 @@ pub struct Inventory {
     pub(super) slices: Shelf<Slice>,
     pub(super) budgets: Shelf<Budget>,
     pub(super) nodes: Shelf<Node>,
+    pub(super) spaces: Shelf<Namespace>,
     pub(super) certificates: Shelf<Certificate>,
     pub(super) issuers: Shelf<Issuer>,
     pub(super) cluster_issuers: Shelf<Issuer>,

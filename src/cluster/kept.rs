@@ -17,7 +17,7 @@ use super::certificates::{Certificate, CertificateObject, ClusterIssuerKind, Iss
 use super::inventory::{Inventory, Standing, Watched};
 use super::names::Names;
 use super::pods::{Pod, PodObject};
-use super::services::{Node, NodeKind, Service, ServiceKind, Slice};
+use super::services::{Namespace, NamespaceKind, Node, NodeKind, Service, ServiceKind, Slice};
 use super::shelf::Shelf;
 use super::slim::Slim;
 use super::store::Cluster;
@@ -39,6 +39,7 @@ impl Cluster {
     ) -> Vec<BoxFuture<'static, ()>> {
         let mut all = vec![
             self.tending::<Nodes>(Api::all(self.client.clone()), None, out),
+            self.tending::<Namespaces>(Api::all(self.client.clone()), None, out),
             self.tending::<ClusterIssuers>(Api::all(self.client.clone()), None, out),
         ];
         for scope in scopes {
@@ -143,6 +144,7 @@ kept!(Services, Slim<ServiceKind>, Service, services, Service::of, named);
 kept!(EndpointSlices, EndpointSlice, Slice, slices, Slice::of, unnamed);
 kept!(Budgets, BudgetObject, Budget, budgets, Budget::of, unnamed);
 kept!(Nodes, Slim<NodeKind>, Node, nodes, |object, _: &mut Names| Node::of(object), unnamed);
+kept!(Namespaces, Slim<NamespaceKind>, Namespace, spaces, Namespace::of, unnamed);
 kept!(Certificates, CertificateObject, Certificate, certificates, Certificate::of, named);
 kept!(
     Issuers,

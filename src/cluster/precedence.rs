@@ -1,12 +1,13 @@
 //! Which VirtualService serves a client, as measured on istiod. What was not measured is unclear, and
 //! nobody acts on it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::object::VirtualServiceKind;
+use super::host::service;
+use super::object::{DestinationRuleKind, VirtualServiceKind};
 use super::route::Route;
 
 #[cfg(test)]
@@ -87,6 +88,54 @@ pub fn route_for(routes: &[Arc<Route>], client: &Client, host: &str) -> Found<Ro
     first.map_or(Found::Nothing, |(route, _)| Found::One(with_delegates(routes, route)))
 }
 
+/// What keeps a route from being the only one that the clients of its hosts obey: other routes, or words
+/// where it cannot be told. Nobody acts on such a route, and no traffic proves it good.
+///
+/// At gateways, and where HTTPRoutes take part, nothing was measured: two routes for one host there are
+/// both in question.
+#[must_use]
+pub fn disputed(routes: &[Arc<Route>], route: &Route) -> BTreeSet<String> {
+    let mut said = BTreeSet::new();
+    let virtual_service = route.is::<VirtualServiceKind>();
+    for host in &route.hosts {
+        if virtual_service && route.is_at("mesh") {
+            said.extend(clients(routes, host).into_iter().filter_map(|client| {
+                match route_for(routes, &Client::of(client), host) {
+                    Found::One(found) if found.route.subject != route.subject => Some(named(&found.route)),
+                    Found::One(_) | Found::Nothing => None,
+                    Found::Unclear(why) => Some(why),
+                }
+            }));
+        }
+        let beside = routes.iter().filter(|other| {
+            let measured = |at: &str| at == "mesh" && virtual_service && other.is::<VirtualServiceKind>();
+            let meet = |at: &String| other.is_at(at) && !measured(at);
+            !other.is::<DestinationRuleKind>()
+                && other.subject != route.subject
+                && other.hosts.contains(host)
+                && route.gateways.iter().any(meet)
+        });
+        said.extend(beside.map(|other| named(other)));
+    }
+    said
+}
+
+fn named(route: &Route) -> String {
+    format!("{}/{}", route.subject.namespace, route.subject.name)
+}
+
+/// Namespaces whose clients may obey different objects for a host: one of each kind of client is among them.
+pub(super) fn clients<'r>(near: &'r [Arc<Route>], host: &'r str) -> BTreeSet<&'r str> {
+    let near = near.iter().filter(|route| route.hosts.iter().any(|known| covers(known, host)));
+    let mut clients: BTreeSet<&str> = near.clone().map(|route| route.subject.namespace.as_str()).collect();
+    let is_name = |export: &&str| !matches!(*export, "." | "*" | "~");
+    clients.extend(near.flat_map(|route| route.export.iter().map(String::as_str)).filter(is_name));
+    clients.extend(service(host).map(|(_, namespace)| namespace));
+    // No namespace has an empty name: it stands for those without any object of their own.
+    clients.insert("");
+    clients
+}
+
 /// How a route lays claim to a host.
 #[derive(Clone, Copy)]
 struct Claim {
@@ -108,7 +157,7 @@ enum Reach {
 }
 
 fn claim(route: &Route, client: &Client, host: &str) -> Option<Claim> {
-    if !route.gateways.iter().any(|gateway| gateway == "mesh") {
+    if !route.is_at("mesh") {
         return None;
     }
     let specific =

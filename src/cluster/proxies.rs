@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
+use super::inventory::Watched;
 use super::kept::LINKERD_NAMESPACE;
-use super::pods::{Mesh, Pod};
+use super::pods::{Mesh, Pod, Proxy};
 use super::store::{Cluster, Stores};
 use super::workloads::Workload;
 use crate::model::facts::SyncState;
@@ -69,6 +70,22 @@ impl Stores {
         let of = |namespace| self.inventory.deployments.of(namespace).filter_map(ControlPlane::of);
         of(ROOT_NAMESPACE).chain(of(LINKERD_NAMESPACE))
     }
+
+    /// The revision of a proxy: its pod's own, else the one that its namespace asks for.
+    fn revision(&self, pod: &Pod, proxy: &Proxy) -> Result<Arc<str>, String> {
+        if proxy.mesh == Mesh::Linkerd {
+            return Ok(Arc::from(DEFAULT_REVISION));
+        }
+        if let Some(revision) = &proxy.revision {
+            return Ok(Arc::clone(revision));
+        }
+        let unknown =
+            |why: String| format!("{} names no revision of its control plane: {why}", pod.subject());
+        self.inventory.whole(Watched::Namespaces, "").map_err(unknown)?;
+        let space = self.inventory.spaces.get("", &pod.namespace);
+        let space = space.ok_or_else(|| unknown(format!("namespace {} is not seen", pod.namespace)))?;
+        Ok(space.revision.clone().unwrap_or_else(|| Arc::from(DEFAULT_REVISION)))
+    }
 }
 
 impl Cluster {
@@ -92,19 +109,29 @@ impl Cluster {
         ControlPlane::of(&self.workload(deployment)?)
     }
 
-    /// The Deployment of the control plane that a pod's proxy gets its configuration from; `None` for a pod
-    /// without a proxy, and where no Deployment of that revision is seen.
-    #[must_use]
-    pub fn control_plane_of(&self, pod: &Pod) -> Option<Subject> {
-        let proxy = pod.proxy.as_ref()?;
-        let revision = match proxy.mesh {
-            Mesh::Istio => proxy.revision.as_deref().unwrap_or(DEFAULT_REVISION),
-            Mesh::Linkerd => DEFAULT_REVISION,
-        };
+    /// The Deployment of the control plane that a pod's proxy gets its configuration from.
+    ///
+    /// # Errors
+    /// The pod has no proxy, nobody knows its revision, or no Deployment of that revision is seen.
+    pub fn control_plane_of(&self, pod: &Pod) -> Result<Subject, String> {
+        let proxy = pod.proxy.as_ref().ok_or_else(|| format!("{} has no proxy", pod.subject()))?;
         let stores = self.stores();
+        let revision = stores.revision(pod, proxy)?;
         let found =
-            stores.control_planes().find(|plane| plane.mesh == proxy.mesh && plane.revision == revision);
-        found.map(|plane| plane.subject())
+            stores.control_planes().find(|plane| plane.mesh == proxy.mesh && *plane.revision == *revision);
+        found.map(|plane| plane.subject()).ok_or_else(|| {
+            let none = format!(
+                "no Deployment of the {} control plane of revision {revision} is seen",
+                proxy.mesh.as_str()
+            );
+            match proxy.mesh {
+                // A tag is resolved by a webhook's configuration, which we ask no right for.
+                Mesh::Istio => {
+                    format!("{none}; where {revision} is a tag, we do not know what it stands for")
+                }
+                Mesh::Linkerd => none,
+            }
+        })
     }
 
     /// The pods of a control plane.

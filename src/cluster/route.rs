@@ -1,7 +1,6 @@
 //! A routing object as we look at it: a VirtualService, a DestinationRule or an HTTPRoute, with its hosts
 //! and where it leads.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -154,31 +153,14 @@ impl Route {
         leads(&self.subject, &self.spec)
     }
 
-    /// Whether `other` is in force instead of this one for a host they share on a gateway they share.
-    ///
-    /// As measured on istiod: an explicit or private export beats a public one whatever the age, then the
-    /// oldest wins whole, then name, then namespace.
-    #[must_use]
-    pub fn loses_to(&self, other: &Self) -> bool {
-        let alike = self.subject.kind == other.subject.kind;
-        self.subject != other.subject
-            && (alike || self.is::<HttpRouteKind>())
-            && self.hosts.iter().any(|host| other.hosts.contains(host))
-            && self.gateways.iter().any(|gateway| other.gateways.contains(gateway))
-            && (!alike || other.rank(self) == Ordering::Less)
+    /// Whether it is bound to a gateway; `mesh` is all sidecars.
+    pub(super) fn is_at(&self, gateway: &str) -> bool {
+        self.gateways.iter().any(|bound| bound == gateway)
     }
 
     /// Whether everybody may see it.
     pub(super) fn is_public(&self) -> bool {
         self.export.is_empty() || self.export.iter().any(|to| to == "*")
-    }
-
-    fn rank(&self, other: &Self) -> Ordering {
-        let key = |route: &Self| {
-            let subject = &route.subject;
-            (route.is_public(), route.created, subject.name.clone(), subject.namespace.clone())
-        };
-        key(self).cmp(&key(other))
     }
 }
 
@@ -231,27 +213,6 @@ pub(super) fn texts(spec: &Value, key: &str) -> Vec<String> {
 mod tests {
     use super::*;
     use serde_json::json;
-
-    fn route(namespace: &str, name: &str, created: &str, export: Value) -> Route {
-        let object = json!({
-            "metadata": {"namespace": namespace, "name": name, "uid": name, "creationTimestamp": created},
-            "spec": {"hosts": ["cart.shop.svc.cluster.local"], "exportTo": export},
-        });
-        Route::of(serde_json::from_value(object).unwrap())
-    }
-
-    #[test]
-    fn precedence_is_that_of_istiod() {
-        let old = route("shop", "b", "2026-01-01T00:00:00Z", json!(["*"]));
-        let young = route("shop", "a", "2026-01-02T00:00:00Z", json!(["*"]));
-        let private = route("shop", "z", "2026-01-03T00:00:00Z", json!(["."]));
-        let twin = route("shop", "c", "2026-01-01T00:00:00Z", json!([]));
-        // Mutation: comparing ages the other way round, or before the export, turns these around.
-        assert!(young.loses_to(&old) && !old.loses_to(&young));
-        assert!(old.loses_to(&private) && !private.loses_to(&old));
-        assert!(twin.loses_to(&old) && !old.loses_to(&twin));
-        assert!(!old.loses_to(&old));
-    }
 
     #[test]
     fn destinations_are_read_as_istio_reads_them() {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::host::service;
 use super::object::DestinationRuleKind;
-use super::precedence::{Client, Found, covers, specific};
+use super::precedence::{Client, Found, clients, covers, specific};
 use super::route::Route;
 
 /// Namespace of rules for the whole mesh.
@@ -77,14 +77,8 @@ pub fn rule_for(rules: &[Arc<Route>], client: &Client, host: &str) -> Found<Rule
 /// The rule that all clients of a host obey, whatever their namespace.
 #[must_use]
 pub fn rule_for_all(rules: &[Arc<Route>], host: &str) -> Found<RuleInForce> {
-    let near = rules.iter().filter(|rule| rule.hosts.iter().any(|known| covers(known, host)));
-    let mut clients: BTreeSet<&str> = near.clone().map(|rule| rule.subject.namespace.as_str()).collect();
-    clients.extend(near.flat_map(|rule| rule.export.iter().map(String::as_str)).filter(|to| is_name(to)));
-    clients.extend(service(host).map(|(_, namespace)| namespace));
-    // No namespace has an empty name: it stands for those without any rule.
-    clients.insert("");
     let mut all: Option<Found<RuleInForce>> = None;
-    for namespace in clients {
+    for namespace in clients(rules, host) {
         let found = rule_for(rules, &Client::of(namespace), host);
         match (&all, &found) {
             (_, Found::Unclear(_)) => return found,
@@ -95,10 +89,6 @@ pub fn rule_for_all(rules: &[Arc<Route>], host: &str) -> Found<RuleInForce> {
         }
     }
     all.unwrap_or(Found::Nothing)
-}
-
-fn is_name(export: &str) -> bool {
-    !matches!(export, "." | "*" | "~")
 }
 
 fn objects(found: &Found<RuleInForce>) -> Vec<&str> {
@@ -239,9 +229,4 @@ fn merged(rules: &[&Arc<Route>]) -> RuleInForce {
         policy: policy.map(|rule| Arc::clone(rule)),
         subsets,
     }
-}
-
-/// Whether a rule is for more than this host.
-pub(super) fn is_wider(rule: &Route, host: &str) -> bool {
-    rule.hosts.iter().any(|known| known != host)
 }

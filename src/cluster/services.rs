@@ -98,6 +98,37 @@ impl Node {
     }
 }
 
+/// A namespace, as far as it says which control plane injects its pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Namespace {
+    /// The revision or the tag that it asks for; `None`: the default one.
+    pub(super) revision: Option<Arc<str>>,
+}
+
+impl Namespace {
+    pub(super) fn of(object: &Slim<NamespaceKind>, names: &mut Names) -> Self {
+        let label = |key: &str| object.metadata.labels.as_ref()?.get(key).filter(|text| !text.is_empty());
+        // The older label beats the revision, and asks for the default one.
+        let default = label("istio-injection").is_some_and(|text| text == "enabled");
+        let revision = label("istio.io/rev").filter(|_| !default);
+        Self { revision: revision.map(|text| names.text(text)) }
+    }
+}
+
+/// Namespaces.
+#[derive(Clone, Debug)]
+pub(super) struct NamespaceKind;
+
+impl SlimKind for NamespaceKind {
+    const GROUP: &'static str = "";
+    const VERSION: &'static str = "v1";
+    const KIND: &'static str = "Namespace";
+    const PLURAL: &'static str = "namespaces";
+    type Scope = ClusterResourceScope;
+    type Spec = Nothing;
+    type Status = Nothing;
+}
+
 /// Services.
 #[derive(Clone, Debug)]
 pub(super) struct ServiceKind;

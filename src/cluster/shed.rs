@@ -1,13 +1,9 @@
 //! Shed: tighten the pool limits of the rule in force, in every block that matters, and know the way back.
 
-use std::sync::Arc;
-
 use serde_json::{Map, Value};
 
 use super::limits::PLACES;
 use super::patch::rollback_patch;
-use super::route::Route;
-use super::rule::{RuleInForce, is_wider};
 use crate::model::action::Limits;
 
 /// A tightened spec.
@@ -19,29 +15,6 @@ pub struct Shed {
     pub blocks: Vec<String>,
     /// The merge patch of the spec that leads back.
     pub undo: Value,
-}
-
-/// The object to tighten for a host, and how: every pool that its clients use is in it.
-///
-/// # Errors
-/// One patch would not reach all of them, or would reach more: a rule for more hosts, a second rule that
-/// sets pools of its own, limits that are none.
-pub fn shed(rule: &RuleInForce, host: &str, limits: &Limits) -> Result<(Arc<Route>, Shed), String> {
-    let Some(object) = rule.policy.as_ref().or(rule.merged.first()) else {
-        return Err(format!("no object stands behind the rule for {host}"));
-    };
-    if is_wider(object, host) {
-        return Err(format!("{} is in force for more hosts than {host}", object.subject));
-    }
-    let elsewhere = rule.subsets.values().find(|subset| {
-        let policy = subset.block.get("trafficPolicy");
-        let own = |key: &str| policy.and_then(|policy| policy.get(key)).is_some();
-        subset.by.subject != object.subject && (own("connectionPool") || own("portLevelSettings"))
-    });
-    if let Some(subset) = elsewhere {
-        return Err(format!("{} sets pools of its own beside {}", subset.by.subject, object.subject));
-    }
-    Ok((Arc::clone(object), tighten(&object.spec, limits)?))
 }
 
 /// Tightens a spec: its top level, every subset with a pool of its own, and every port block, because none

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::inventory::Inventory;
 use super::object::DestinationRuleKind;
-use super::precedence::Found;
+use super::precedence::{Found, disputed};
 use super::route::{Leads, Route};
 use super::rule::rule_for_all;
 use crate::model::subject::Subject;
@@ -127,22 +127,25 @@ impl Cluster {
         ))
     }
 
-    /// The routes of the cache that are in force for their hosts, wildcards left out.
+    /// The routes of the cache that all clients of their hosts obey, wildcards left out.
     #[must_use]
     pub fn in_force(&self) -> Vec<Arc<Route>> {
-        let stores = self.stores();
+        let mut routes = self.routes();
+        routes.retain(|route| !route.is::<DestinationRuleKind>());
+        // Each route meets few others: those with a host of its own, and all wildcards.
         let mut by_host: BTreeMap<&str, Vec<&Arc<Route>>> = BTreeMap::new();
-        for route in stores.routes.values().filter(|route| !route.is::<DestinationRuleKind>()) {
+        for route in &routes {
             for host in &route.hosts {
-                by_host.entry(host).or_default().push(route);
+                let key = if host.starts_with('*') { "*" } else { host.as_str() };
+                by_host.entry(key).or_default().push(route);
             }
         }
-        let loses = |route: &Arc<Route>| {
-            let rivals = route.hosts.iter().filter_map(|host| by_host.get(host.as_str())).flatten();
-            rivals.into_iter().any(|other| route.loses_to(other))
+        let alone = |route: &&Arc<Route>| {
+            let keys = route.hosts.iter().map(String::as_str).chain(["*"]);
+            let near = keys.filter_map(|key| by_host.get(key)).flatten().map(|near| Arc::clone(near));
+            !route.has_wildcard() && disputed(&near.collect::<Vec<_>>(), route).is_empty()
         };
-        let ours = stores.routes.values().filter(|route| !route.is::<DestinationRuleKind>());
-        ours.filter(|route| !route.has_wildcard() && !loses(route)).cloned().collect()
+        routes.iter().filter(alone).cloned().collect()
     }
 
     /// The rules of the cache that all clients of their host obey. One that a shed of ours tightened does
@@ -179,9 +182,7 @@ impl Cluster {
         if route.is::<DestinationRuleKind>() {
             return rivals(&self.routes(), route);
         }
-        let stores = self.stores();
-        let winners = stores.routes.values().filter(|other| route.loses_to(other));
-        winners.map(|other| format!("{}/{}", other.subject.namespace, other.subject.name)).collect()
+        disputed(&self.routes(), route).into_iter().collect()
     }
 
     /// The route that serves a host. Several of them are an answer for people: which one is meant is not

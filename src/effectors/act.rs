@@ -55,7 +55,7 @@ impl Effectors {
                 })
             }
             Action::EvictPod { target, uid } => self.prepare_eviction(target, uid).await,
-            Action::RolloutRestart { target, uid, generation } => {
+            Action::RolloutRestart { target, uid, generation, .. } => {
                 self.prepare_rollout(target, uid, *generation).await
             }
             Action::ShedLoad { .. } => self.prepare_shed(action, errand.incident).await,

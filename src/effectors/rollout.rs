@@ -5,10 +5,8 @@ use serde_json::{Value, json};
 use super::Effectors;
 use super::act::Prepared;
 use super::wire::{Expect, Kind, STRATEGIC_PATCH, Trouble, Write, condition, count, text};
+use crate::cluster::RESTARTED_AT;
 use crate::model::subject::Subject;
-
-/// kubectl's own key, so that its users see what they know. (kube's `restart` writes another one.)
-const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 
 impl Effectors {
     pub(super) async fn prepare_rollout(

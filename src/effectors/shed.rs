@@ -1,5 +1,6 @@
 //! Shed: the limits of the DestinationRule in force are lowered for a while, with the way back on the object.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
@@ -11,7 +12,10 @@ use serde_json::{Value, json};
 use super::Effectors;
 use super::act::Prepared;
 use super::wire::{Expect, JSON, Kind, Right, Trouble, Write};
-use crate::cluster::{DestinationRule, Shed, fqdn, limited, managed_by, rollback_patch, spec_diff, tighten};
+use crate::cluster::{
+    DestinationRule, Found, Route, Shed, fqdn, limited, managed_by, rollback_patch, rule_for_all, spec_diff,
+    tighten,
+};
 use crate::model::action::{Action, Limits};
 use crate::model::digest::Digest;
 use crate::model::duration;
@@ -69,13 +73,9 @@ impl Effectors {
         let right = Right { verb: "list", resource: kind.resource };
         let rules = limited(api.list(&ListParams::default())).await;
         let rules = rules.map_err(|error| Trouble { right, error: Box::new(error) })?;
-        if let Some(other) = rules.items.iter().find(|rule| covers(rule, wish.host)) {
-            let (namespace, name) = (&other.metadata.namespace, &other.metadata.name);
-            let (namespace, name) = (namespace.as_deref().unwrap_or("?"), name.as_deref().unwrap_or("?"));
-            return Ok(Prepared::Stale(format!(
-                "{namespace}/{name} matches {} by now, and a second rule would break one of the two",
-                wish.host
-            )));
+        let rules: Vec<_> = rules.items.into_iter().map(|rule| Arc::new(Route::of_rule(rule))).collect();
+        if let Some(why) = matched(&rules, wish.host) {
+            return Ok(Prepared::Stale(why));
         }
         let Shed { spec, blocks, .. } = match tighten(&json!({ "host": wish.host }), wish.limits) {
             Ok(shed) => shed,
@@ -194,12 +194,17 @@ fn host_of(rule: &DestinationRule) -> String {
     fqdn(rule.spec.get("host").and_then(Value::as_str).unwrap_or_default(), namespace)
 }
 
-/// Whether a rule matches a host, wherever it lies and whoever may see it: the strictest reading.
-fn covers(rule: &DestinationRule, host: &str) -> bool {
-    let of = host_of(rule);
-    match of.strip_prefix('*') {
-        Some(suffix) => host.ends_with(suffix),
-        None => of == host,
+/// Why a rule of our own would break one that some client obeys already.
+fn matched(rules: &[Arc<Route>], host: &str) -> Option<String> {
+    let broken = "by now, and a second rule would break one of the two";
+    match rule_for_all(rules, host) {
+        Found::Nothing => None,
+        Found::One(rule) => {
+            let known = rule.merged.first().map(|rule| &rule.subject);
+            let known = known.map_or_else(String::new, |known| format!("{}/{}", known.namespace, known.name));
+            Some(format!("{known} matches {host} {broken}"))
+        }
+        Found::Unclear(why) => Some(format!("other rules match {host} {broken} ({why})")),
     }
 }
 
@@ -300,12 +305,20 @@ mod tests {
 
     #[test]
     fn a_rule_of_any_form_that_matches_stands_in_the_way() {
-        let matches =
-            |host: &str| covers(&rule(&json!({ "host": host }), &json!({})), "cart.shop.svc.cluster.local");
-        // Mutation: looking for the exact host only.
+        let of = |namespace: &str, host: &str| {
+            let mut rule = rule(&json!({ "host": host }), &json!({}));
+            rule.metadata.namespace = Some(namespace.to_owned());
+            matched(&[Arc::new(Route::of_rule(rule))], "cart.shop.svc.cluster.local")
+        };
+        // Mutations: looking for the exact host only; asking for clients of the service's namespace only.
         for host in ["cart", "cart.shop.svc.cluster.local", "*.shop.svc.cluster.local", "*"] {
-            assert!(matches(host), "{host}");
+            assert!(of("shop", host).is_some_and(|why| why.contains("shop/cart matches")), "{host}");
         }
-        assert!(!matches("web") && !matches("*.web.svc.cluster.local"));
+        assert!(of("web", "cart.shop.svc.cluster.local").is_some_and(|why| why.contains("web")));
+        assert!(of("istio-system", "*.local").is_some_and(|why| why.contains("istio-system/cart matches")));
+        assert_eq!(
+            [of("shop", "web"), of("shop", "*.web.svc.cluster.local"), of("web", "cart")],
+            [None, None, None]
+        );
     }
 }

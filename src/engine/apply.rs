@@ -94,7 +94,7 @@ fn budgets(state: &mut State, change: &Change) {
         Change::AttemptsRefilled { key } => {
             // Its members lie right behind it in the order of keys.
             let own = state.attempts.range_mut(key.clone()..).take_while(|(own, _)| own.budget() == *key);
-            own.for_each(|(_, attempts)| attempts.spent = 0);
+            own.for_each(|(_, attempts)| attempts.refill());
             let open: Vec<IncidentId> = state
                 .open
                 .range(key.clone()..)
@@ -102,7 +102,7 @@ fn budgets(state: &mut State, change: &Change) {
                 .map(|(_, id)| id.clone())
                 .collect();
             for id in open {
-                state.incidents.entry(id).and_modify(|case| case.attempts = 0);
+                state.incidents.entry(id).and_modify(|case| (case.attempts, case.unwritten) = (0, 0));
             }
         }
         Change::Charged { charge, .. } => {
@@ -122,7 +122,9 @@ fn unwritten(state: &mut State, change: &Change) {
         return;
     };
     let nothing = matches!(outcome, Outcome::Stale { .. } | Outcome::Failed { .. });
-    if let Some(case) = state.incidents.get(incident).filter(|_| nothing) {
+    if let Some(case) = state.incidents.get_mut(incident).filter(|_| nothing) {
+        case.unwritten += 1;
+        state.attempts.entry(case.key.clone()).or_default().unwritten += 1;
         state.ledger.wrote_nothing(&case.key);
     }
 }
@@ -149,7 +151,8 @@ fn close(state: &mut State, at: Timestamp, id: &IncidentId, phase: Phase) {
 /// The case as it is when it opens; `None` for any other change.
 pub(super) fn opened_case(state: &State, at: Timestamp, change: &Change) -> Option<Incident> {
     let Change::Opened { incident: id, key, signal, candidates, deadline } = change else { return None };
-    let attempts = state.attempts.get(key).map_or(0, |attempts| attempts.spent);
+    let (attempts, unwritten) =
+        state.attempts.get(key).map_or((0, 0), |known| (known.spent, known.unwritten));
     Some(Incident {
         id: id.clone(),
         key: key.clone(),
@@ -166,6 +169,7 @@ pub(super) fn opened_case(state: &State, at: Timestamp, change: &Change) -> Opti
         phase_since: at,
         deadline: Some(*deadline),
         attempts,
+        unwritten,
         inspection: 0,
         inspect_at: None,
         unreadable: 0,

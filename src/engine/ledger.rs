@@ -24,6 +24,9 @@ pub(super) struct Ledger(Vec<Charge>);
 pub(super) struct Attempts {
     /// Acts since the last refill.
     pub(super) spent: u32,
+    /// Those among them that surely wrote nothing.
+    #[serde(default)]
+    pub(super) unwritten: u32,
     /// Sources that said it is ill and have not said otherwise, over all its cases.
     pub(super) firing: BTreeSet<String>,
     /// The latest time at which any of its signals says the wrongness began, by the senders' clocks.
@@ -120,6 +123,11 @@ impl Attempts {
         if self.firing.is_empty() {
             self.well_since.get_or_insert(at);
         }
+    }
+
+    /// The healthy period is over: all come back.
+    pub(super) fn refill(&mut self) {
+        (self.spent, self.unwritten) = (0, 0);
     }
 
     /// An act was made.

@@ -45,7 +45,7 @@ pub(super) fn check(
         }
         Action::RestartSidecar { .. } => pod::restart(step, incident, facts),
         Action::EvictPod { target, uid } => pod::evict((target, uid), incident, facts),
-        Action::RolloutRestart { target, uid, generation } => {
+        Action::RolloutRestart { target, uid, generation, .. } => {
             pod::rollout((target, uid, *generation), incident, facts)
         }
         Action::ShedLoad { .. } => shed::check(step, &incident.subject, facts),

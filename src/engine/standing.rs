@@ -59,9 +59,12 @@ pub(super) fn of(action: &Action, findings: &Findings) -> Standing {
             Some(_) => Standing::NotDone,
             None => Standing::Unknown,
         },
-        Action::RolloutRestart { uid, generation, .. } => match &facts.workload {
+        Action::RolloutRestart { uid, generation, restarted_at, .. } => match &facts.workload {
             Some(workload) if workload.uid != *uid => Standing::Other("the workload was replaced".to_owned()),
-            Some(workload) if workload.generation > *generation => Standing::Done,
+            // A scale raises the generation as well, and restarts nothing.
+            Some(workload) if workload.generation > *generation && workload.restarted_at != *restarted_at => {
+                Standing::Done
+            }
             Some(_) => Standing::NotDone,
             None => Standing::Unknown,
         },

@@ -53,6 +53,9 @@ pub enum Action {
         uid: String,
         /// `metadata.generation` we expect to find: a precondition.
         generation: u64,
+        /// kubectl's annotation of the last restart as it was before; a scale leaves it as it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        restarted_at: Option<String>,
     },
     /// Tighten the connection pool limits of the DestinationRule in force for a host, for a while.
     ShedLoad {

@@ -240,6 +240,9 @@ pub struct Incident {
     pub deadline: Option<Timestamp>,
     /// Acts carried out in this incident.
     pub attempts: u32,
+    /// Those among them that surely wrote nothing.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unwritten: u32,
     /// Number of the inspection asked for last; an answer to another one is late.
     pub inspection: u32,
     /// Earliest time for the next inspection (a permit may still be running); `None`: at once.
@@ -329,9 +332,8 @@ pub struct Incident {
     pub others: BTreeSet<Symptom>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
-fn is_zero(count: &u64) -> bool {
-    *count == 0
+fn is_zero<N: Default + PartialEq>(count: &N) -> bool {
+    *count == N::default()
 }
 
 /// A reason with its time.
@@ -345,6 +347,12 @@ pub struct Timed {
 }
 
 impl Incident {
+    /// Acts as a ladder counts them: one that surely wrote nothing has not been tried.
+    #[must_use]
+    pub fn rung(&self) -> u32 {
+        self.attempts.saturating_sub(self.unwritten)
+    }
+
     /// Whether an operator stopped it: nothing forward is done any more.
     #[must_use]
     pub fn is_aborted(&self) -> bool {

@@ -80,3 +80,12 @@ pub struct Probe {
     /// When it was read.
     pub at: Timestamp,
 }
+
+/// Something for each of Envoy's two overflow counters: which one moves depends on the limit that was met.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Overflow<T> {
+    /// Too many waited for a connection (`upstream_rq_pending_overflow`).
+    pub pending: T,
+    /// Too many were under way (`upstream_rq_active_overflow`).
+    pub active: T,
+}

@@ -181,7 +181,8 @@ fn rollout_restart(mut workload: Fields) -> Built<Step> {
     let kind = workload.text("kind")?;
     let target = Subject::new("apps", &kind, &workload.text("namespace")?, &workload.text("name")?);
     let (uid, generation) = (workload.text("uid")?, workload.count("generation")?);
-    Ok(Step(Action::RolloutRestart { target, uid, generation }))
+    let restarted_at = workload.map.contains_key("restarted_at").then(|| workload.text("restarted_at"));
+    Ok(Step(Action::RolloutRestart { target, uid, generation, restarted_at: restarted_at.transpose()? }))
 }
 
 /// `shed_load(facts.destination_rule, #{ max_requests: 4, max_pending: 2, expires: "10m" })`. Where no rule

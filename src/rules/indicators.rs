@@ -1,7 +1,7 @@
 //! The catalogue of indicators: what is measured, how it is read, and when it is a symptom.
 
 use super::note::Note;
-use crate::model::indicator::Level;
+use crate::model::indicator::{Level, Overflow};
 use crate::model::signal::Symptom;
 use crate::yaml::{Faults, Fields, Node, header};
 
@@ -123,6 +123,8 @@ pub struct Queries {
     pub samples: String,
     /// Bad ones among them.
     pub bad: String,
+    /// Envoy's own counters of what a full pool turned away, where proxies export them; most do not.
+    pub overflow: Option<Overflow<String>>,
 }
 
 /// When an indicator is a symptom: looser than its bands, with more samples and for a while.
@@ -249,10 +251,13 @@ fn reader(fields: Fields<'_>, node: &Node, faults: &mut Faults) -> Option<Reader
     match (fields.get("prometheus"), fields.get("check")) {
         (Some(queries), None) => {
             let window_s = fields.need("window", node, faults).and_then(|node| node.seconds(faults));
-            let parts = queries.fields(&["samples", "bad"], &[], faults);
+            let parts = queries.fields(&["samples", "bad", "overflow"], &[], faults);
             let samples = parts.need("samples", queries, faults).and_then(|node| template(node, faults));
             let bad = parts.need("bad", queries, faults).and_then(|node| template(node, faults));
-            Some(Reader::Prometheus(Queries { window_s: window_s?, samples: samples?, bad: bad? }))
+            let overflow = parts.get("overflow").map(|node| overflow(node, faults));
+            let overflow = overflow.map_or(Some(None), |read| read.map(Some))?;
+            let (window_s, samples, bad) = (window_s?, samples?, bad?);
+            Some(Reader::Prometheus(Queries { window_s, samples, bad, overflow }))
         }
         (None, Some(check)) => {
             if let Some(window) = fields.get("window") {
@@ -275,6 +280,13 @@ fn reader(fields: Fields<'_>, node: &Node, faults: &mut Faults) -> Option<Reader
             None
         }
     }
+}
+
+fn overflow(node: &Node, faults: &mut Faults) -> Option<Overflow<String>> {
+    let parts = node.fields(&["pending", "active"], &[], faults);
+    let pending = parts.need("pending", node, faults).and_then(|node| template(node, faults));
+    let active = parts.need("active", node, faults).and_then(|node| template(node, faults));
+    Some(Overflow { pending: pending?, active: active? })
 }
 
 fn template(node: &Node, faults: &mut Faults) -> Option<String> {

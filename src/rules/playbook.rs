@@ -213,7 +213,7 @@ impl Playbook {
             return Next::Escalate("the act did not help".to_owned());
         }
         let mut history = Map::new();
-        history.insert("attempts".into(), Dynamic::from(i64::from(incident.attempts)));
+        history.insert("attempts".into(), Dynamic::from(i64::from(incident.rung())));
         let answer = call(&self.engine, &self.ast, "next", Some(this(incident).into()), (history,));
         match answer.map(Dynamic::try_cast::<Rung>) {
             Ok(Some(Rung(next))) => next,
@@ -329,6 +329,6 @@ fn this(incident: &Incident) -> Map {
     }
     this.insert("since_s".into(), since.into());
     this.insert("signals".into(), i64::try_from(incident.signals).unwrap_or(i64::MAX).into());
-    this.insert("attempts".into(), i64::from(incident.attempts).into());
+    this.insert("attempts".into(), i64::from(incident.rung()).into());
     this
 }

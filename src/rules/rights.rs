@@ -201,6 +201,7 @@ pub const WATCHES: &[Right] = &[
     right(CERTIFICATES, "certificates", WATCH, "how much of their life is left"),
     right(CERTIFICATES, "issuers", WATCH, "whether they can issue"),
     cluster_wide(right(CERTIFICATES, "clusterissuers", WATCH, "whether they can issue")),
+    cluster_wide(right("", "namespaces", WATCH, "which control plane injects pods that do not say so")),
     cluster_wide(right("", "nodes", WATCH, "whether a node explains what its pods suffer")),
 ];
 

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use tower::{BoxError, ServiceExt};
 
 use crate::clock::Clock;
+use crate::model::indicator::Overflow;
 
 /// An HTTP client as a service: that of a socket, or a router in process.
 pub type Http = tower::util::BoxCloneSyncService<Request<Bytes>, Response<Bytes>, BoxError>;
@@ -52,6 +53,8 @@ pub struct Counts {
     pub samples: f64,
     /// The bad ones among them.
     pub bad: f64,
+    /// What Envoy's own counters say of it; of one that no proxy exports nothing is known, which is not zero.
+    pub overflow: Overflow<Option<f64>>,
 }
 
 /// A value for each host, or why there is none for it.
@@ -138,7 +141,7 @@ impl Prometheus {
         let (samples, bad) = (samples?, bad?);
         let both = |host: &String, samples: Result<f64, String>| {
             let bad = bad.get(host).cloned().unwrap_or(Ok(0.0))?;
-            Ok(Counts { samples: samples?, bad })
+            Ok(Counts { samples: samples?, bad, overflow: Overflow::default() })
         };
         Ok(samples.into_iter().map(|(host, samples)| (host.clone(), both(&host, samples))).collect())
     }

@@ -279,3 +279,41 @@ fn windows_tells_when_acting_is_allowed_in_the_zone_of_the_policy() {
     assert_eq!(shop["open"][0]["to"], "2026-01-06T00:00:00Z");
     assert_eq!(shop["open"][1]["from"], "2026-01-07T00:00:00Z");
 }
+
+#[test]
+fn the_help_of_every_command_shows_how_it_is_called() {
+    let dir = folder();
+    for command in [
+        &["demo"][..],
+        &["run"],
+        &["plan"],
+        &["replay"],
+        &["explain"],
+        &["incidents"],
+        &["approve"],
+        &["deny"],
+        &["abort"],
+        &["pause"],
+        &["resume"],
+        &["pauses"],
+        &["restore"],
+        &["history", "bless"],
+        &["playbook", "check"],
+        &["playbook", "test"],
+        &["playbook", "new"],
+        &["policy", "check"],
+        &["windows"],
+        &["audit", "show"],
+        &["audit", "export"],
+        &["audit", "verify"],
+        &["rbac"],
+        &["config", "show"],
+        &["sim"],
+        &["completions"],
+    ] {
+        let (code, out, _) = ran(dir.path(), &[command, &["--help"]].concat());
+        let example = format!("meshmend {}", command.join(" "));
+        // Mutation: a command without examples.
+        assert!(code == 0 && out.contains("Example") && out.contains(&example), "{command:?}: {out}");
+    }
+}

@@ -6,6 +6,7 @@ mod binary;
 mod counts;
 mod healing;
 mod journal;
+mod live;
 mod operators;
 mod properties;
 mod sim;

@@ -2,6 +2,8 @@
 
 use std::ops::ControlFlow;
 
+use kube::api::{Api, Patch, PatchParams};
+use meshmend::cluster::DestinationRule;
 use meshmend::config::Role;
 use meshmend::journal::Reader;
 use meshmend::model::incident::Phase;
@@ -113,5 +115,34 @@ fn orders_without_a_reach_a_reason_an_end_or_the_role_are_refused() {
             assert_eq!(found.as_u16(), 403, "{path}");
         }
         assert_eq!(stage.call(Role::Intake, "/v1/pauses", None).await.0.as_u16(), 403);
+    });
+}
+
+// Mutation: a blessing that does not look for our mark makes limits of ours the revision to go back to.
+#[test]
+fn a_rule_with_a_shed_on_it_is_not_blessed() {
+    story(|| async {
+        let stage = Stage::under(ENFORCE).await;
+        stage.wait(5).await;
+        let subject = json!({ "group": "networking.istio.io", "kind": "DestinationRule",
+            "namespace": "shop", "name": "catalog" });
+        let bless = json!({ "subject": subject });
+        let api: Api<DestinationRule> = Api::namespaced(stage.client.clone(), "shop");
+        let mark = |text: Value| {
+            let patch = json!({ "metadata": { "annotations": { "meshmend.dev/restore": text } } });
+            let api = api.clone();
+            async move {
+                let patched = api.patch("catalog", &PatchParams::default(), &Patch::Merge(&patch)).await;
+                patched.expect("the simulated server takes it");
+            }
+        };
+        mark(json!("{}")).await;
+        stage.wait(2).await;
+        let (status, why) = order(&stage, "/v1/history/bless", bless.clone()).await;
+        assert_eq!((status, &why["error"]["code"]), (409, &json!("shed")), "{why}");
+        mark(Value::Null).await;
+        stage.wait(2).await;
+        let (status, answer) = order(&stage, "/v1/history/bless", bless).await;
+        assert_eq!(status, 200, "{answer}");
     });
 }

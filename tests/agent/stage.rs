@@ -214,7 +214,12 @@ fn wayward(truth: Http, how: Arc<Mutex<Answering>>) -> Http {
                 Answering::Never => std::future::pending().await,
                 Answering::Late => Ok(truth.oneshot(request).await?.map(|body| shifted(&body))),
                 Answering::Badly => {
-                    let only_bad = request.body().windows(3).any(|part| part == b"5..");
+                    let holds = |words: &[u8]| request.body().windows(words.len()).any(|part| part == words);
+                    // What fails is answered, and no pool is full.
+                    if holds(b"overflow") {
+                        return truth.oneshot(request).await;
+                    }
+                    let only_bad = holds(b"5..");
                     let value = if only_bad { "900" } else { "1000" };
                     Ok(truth.oneshot(request).await?.map(|body| valued(&body, value)))
                 }

@@ -59,6 +59,7 @@ fn shop() -> Stub {
         "services",
         "endpointslices",
         "nodes",
+        "namespaces",
         "issuers",
     ] {
         stub.serve(plural, Served::Objects(Vec::new()));
@@ -109,6 +110,43 @@ async fn vanished(news: &mut mpsc::Receiver<Seen>) -> Subject {
 
 fn classic() -> Subject {
     Subject::pod("shop", "client-v1-74867dcd64-7b5nd")
+}
+
+// Mutations: the default revision for a pod that names none, or for a namespace that is not seen; the label of
+// a revision before the older one; a tag taken for the revision that is there.
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_names_no_revision_has_that_of_its_namespace() {
+    let stub = shop();
+    let mut bare = value(CLASSIC);
+    for (map, key) in [
+        ("annotations", "sidecar.istio.io/status"),
+        ("annotations", "istio.io/rev"),
+        ("labels", "istio.io/rev"),
+    ] {
+        bare["metadata"][map].as_object_mut().expect("a map").remove(key);
+    }
+    stub.serve("pods", Served::Objects(vec![bare]));
+    let asks = async |labels: Option<Value>| {
+        let space =
+            labels.map(|labels| json!({ "metadata": { "name": "shop", "uid": "n", "labels": labels } }));
+        stub.serve("namespaces", Served::Objects(space.into_iter().collect()));
+        let (cluster, _news) = watching(&stub, &["*"]).await;
+        until("namespaces are read", || cluster.whole(Watched::Namespaces, "").is_ok()).await;
+        cluster.control_plane_of(&cluster.pod(&classic()).expect("it is kept"))
+    };
+    let plane = |name: &str| Ok(Subject::new("apps", "Deployment", "istio-system", name));
+    assert_eq!(asks(Some(json!({ "istio.io/rev": "next" }))).await, plane("istiod-next"));
+    assert_eq!(asks(Some(json!({ "istio-injection": "enabled" }))).await, plane("istiod-default"));
+    let both = json!({ "istio-injection": "enabled", "istio.io/rev": "next" });
+    assert_eq!(asks(Some(both)).await, plane("istiod-default"));
+    let tag = asks(Some(json!({ "istio.io/rev": "prod-stable" }))).await.unwrap_err();
+    assert!(tag.contains("revision prod-stable is seen; where prod-stable is a tag"), "{tag}");
+    let unseen = asks(None).await.unwrap_err();
+    assert!(unseen.contains("namespace shop is not seen"), "{unseen}");
+    stub.serve("namespaces", Served::Refusal(403, "cannot list resource \"namespaces\""));
+    let (cluster, _news) = watching(&stub, &["*"]).await;
+    let why = cluster.control_plane_of(&cluster.pod(&classic()).expect("it is kept")).unwrap_err();
+    assert!(why.contains("cannot list resource"), "{why}");
 }
 
 // Mutations: counting a 403 or a 404 as an interrupted watch that everybody waits for; never asking again;
@@ -223,7 +261,7 @@ async fn alerts_about_pods_are_about_pods_that_we_see() {
 async fn control_planes_are_seen_also_from_a_single_namespace() {
     let (cluster, _news) = watching(&shop(), &["shop"]).await;
     let pod = cluster.pod(&classic()).unwrap();
-    assert!(cluster.control_plane_of(&pod).is_some());
+    assert!(cluster.control_plane_of(&pod).is_ok());
     assert!(cluster.whole(Watched::Budgets, "istio-system").is_err());
 }
 

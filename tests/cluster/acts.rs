@@ -151,6 +151,7 @@ fn roll(found: &Value) -> Action {
         target: Subject::new("apps", "Deployment", &text(&meta["namespace"]), &text(&meta["name"])),
         uid: text(&meta["uid"]),
         generation: meta["generation"].as_u64().unwrap_or(0),
+        restarted_at: None,
     }
 }
 

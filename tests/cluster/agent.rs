@@ -27,9 +27,9 @@ const TOKENS: [(&str, &str); 3] = [
 /// How long anything quick may take on a machine that is busy with all tests at once.
 pub(crate) const SOON: Duration = Duration::from_secs(40);
 
-/// Watches of an agent that watches all namespaces: routes of two kinds, rules, and the twelve kinds beside
+/// Watches of an agent that watches all namespaces: routes of two kinds, rules, and the thirteen kinds beside
 /// them.
-pub(crate) const WATCHES: usize = 15;
+pub(crate) const WATCHES: usize = 16;
 
 /// What differs from test to test.
 pub(crate) struct Settings {
@@ -317,14 +317,17 @@ impl Agent<'_> {
 
     /// What is known about a route of the test's namespace; null when it was never seen.
     pub(crate) async fn history(&self, name: &str) -> anyhow::Result<Value> {
+        self.history_of("VirtualService", name).await
+    }
+
+    /// The same of a routing object of another kind.
+    pub(crate) async fn history_of(&self, kind: &str, name: &str) -> anyhow::Result<Value> {
         let (status, all) = self.call("read", "/v1/history", None).await?;
         anyhow::ensure!(status == 200, "the history was answered {status}: {all}");
         let routes = all["routes"].as_array().context("the history lists routes")?;
         let ours = |route: &&Value| {
             let of = &route["subject"];
-            of["kind"] == "VirtualService"
-                && of["namespace"] == self.home.namespace.as_str()
-                && of["name"] == name
+            of["kind"] == kind && of["namespace"] == self.home.namespace.as_str() && of["name"] == name
         };
         Ok(routes.iter().find(ours).cloned().unwrap_or_default())
     }

@@ -86,7 +86,7 @@ impl ControlPlane {
     /// Starts it from the folder that `tests/control_plane/build.sh` made.
     pub(crate) fn start(built: &Path, extent: Extent) -> anyhow::Result<Self> {
         let binary = built.join("control_plane");
-        let crds = [built.join("istio-crds.yaml"), built.join("cert-manager-crds.yaml")];
+        let crds = ["istio", "cert-manager", "gateway"].map(|of| built.join(format!("{of}-crds.yaml")));
         for file in crds.iter().chain([&binary, &built.join("cert_manager")]) {
             anyhow::ensure!(
                 file.is_file(),

@@ -76,11 +76,7 @@ fn our_fields_are_of_the_spec_only(route: &Value) -> anyhow::Result<()> {
 
 type Rights = BTreeSet<(String, String)>;
 
-/// Rights to read that this run does not come to use: the CRD of HTTPRoutes is not installed here.
-const ELSEWHERE: [&str; 1] = ["httproutes"];
-
 /// What `meshmend rbac` grants is what the agent asked for, no less (it would have been refused) and no more.
-/// Nothing but reading may be granted beyond that, and only of [`ELSEWHERE`].
 async fn rights_granted_are_rights_used(scene: &Scene) -> anyhow::Result<()> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let user = least::user(ACCOUNT);
@@ -108,10 +104,6 @@ async fn rights_granted_are_rights_used(scene: &Scene) -> anyhow::Result<()> {
             }
         }
     }
-    let reads = |verb: &str| ["get", "list", "watch"].contains(&verb);
-    granted.retain(|right @ (verb, resource)| {
-        used.contains(right) || !reads(verb) || !ELSEWHERE.contains(&resource.as_str())
-    });
     same("rights used and rights granted", &used, &granted)
 }
 

@@ -98,9 +98,14 @@ pub(crate) async fn owners(scene: Scene) -> anyhow::Result<()> {
     cluster.watches(&seen).into_iter().for_each(|watch| drop(tokio::spawn(watch)));
     tokio::time::timeout(SOON, cluster.wait_synced()).await.context("the lists came")?;
     same("what is wrong", &cluster.findings(), &Vec::new())?;
-    for kind in
-        [Watched::Pods, Watched::Budgets, Watched::Nodes, Watched::Certificates, Watched::ClusterIssuers]
-    {
+    for kind in [
+        Watched::Pods,
+        Watched::Budgets,
+        Watched::Nodes,
+        Watched::Namespaces,
+        Watched::Certificates,
+        Watched::ClusterIssuers,
+    ] {
         same("a watch", &cluster.whole(kind, namespace), &Ok(()))?;
     }
 

@@ -28,6 +28,7 @@ mod process;
 mod prometheus;
 mod proxy;
 mod renewal;
+mod rollback;
 mod scene;
 mod sidecar;
 mod stale;
@@ -61,6 +62,8 @@ type Story = fn(Scene) -> LocalBoxFuture<'static, anyhow::Result<()>>;
 const STORIES: &[(&str, &str, Story)] = &[
     ("an_alert_rolls_a_bad_route_back_with_the_least_rights", "heal", |s| Box::pin(heal::alert(s))),
     ("nothing_but_traffic_or_a_blessing_makes_a_revision_good", "bless", |s| Box::pin(heal::bless(s))),
+    ("a_destination_rule_is_rolled_back_where_the_route_is_good", "rules", |s| Box::pin(rollback::rule(s))),
+    ("an_http_route_is_rolled_back_with_the_rights_for_it", "http-routes", |s| Box::pin(rollback::http(s))),
     ("a_plan_approved_too_late_is_superseded", "late", |s| Box::pin(stale::approved_too_late(s))),
     ("a_change_right_before_the_write_makes_it_stale", "race", |s| Box::pin(stale::changed_spec(s))),
     ("a_race_about_something_else_is_run_again", "again", |s| Box::pin(stale::changed_labels(s))),

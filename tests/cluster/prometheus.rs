@@ -202,13 +202,17 @@ fn understand(promql: &str) -> Option<(Vec<String>, Figure)> {
     const WAYS: [(&str, &str, Figure); 8] = [
         (TOTAL, "", Figure::All),
         (TOTAL, ",response_code=~\"5..\"", Figure::Bad),
-        (TOTAL, ",response_flags=~\"UO|UT|UF|URX\"", Figure::TurnedAway),
-        (TOTAL, ",response_flags!=\"UO\"", Figure::Admitted),
-        (TOTAL, ",response_flags!=\"UO\",response_code=~\"5..\"", Figure::Bad),
+        (TOTAL, ",response_flags=~\"(.*,)?(UO|UT|UF|URX)(,.*)?\"", Figure::TurnedAway),
+        (TOTAL, ",response_flags!~\"(.*,)?UO(,.*)?\"", Figure::Admitted),
+        (TOTAL, ",response_flags!~\"(.*,)?UO(,.*)?\",response_code=~\"5..\"", Figure::Bad),
         (BUSY, "", Figure::BusyMs),
         (CLIENTS, "", Figure::Clients),
         (SLOWEST, "", Figure::Absent),
     ];
+    if let Some((_, rest)) = promql.strip_prefix(OVERFLOW).and_then(|rest| rest.split_once("[^|]*\\\\|(")) {
+        let (hosts, _) = rest.split_once(")\"}[")?;
+        return Some((hosts.split('|').map(|host| host.replace("\\\\.", ".")).collect(), Figure::Absent));
+    }
     WAYS.iter().find_map(|(begin, more, figure)| {
         let rest = promql.strip_prefix(begin)?.strip_prefix("reporter=\"source\",destination_service=~\"")?;
         let (hosts, rest) = rest.split_once('"')?;
@@ -219,6 +223,8 @@ fn understand(promql: &str) -> Option<(Vec<String>, Figure)> {
 }
 
 const TOTAL: &str = "sum by (destination_service) (increase(istio_requests_total{";
+/// Counters that sidecars do not export unless asked to; these do not.
+const OVERFLOW: &str = "sum by (destination_service) (label_replace(increase(envoy_cluster_upstream_rq_";
 const BUSY: &str = "sum by (destination_service) (increase(istio_request_duration_milliseconds_sum{";
 const CLIENTS: &str =
     "count by (destination_service) (sum by (destination_service, pod) (increase(istio_requests_total{";

@@ -145,5 +145,10 @@ pub(crate) async fn nobody(scene: Scene) -> anyhow::Result<()> {
     let log = home.log()?;
     same("how often the log tells it", &log.matches("is forbidden").count(), &WATCHES)?;
     tokio::time::sleep(Duration::from_millis(200)).await;
-    same("readiness stays", &agent.probe("/readyz").await?.0, &200)
+    until("nothing is wrong any more, and readiness stays", SOON, async || {
+        let (status, said) = agent.probe("/readyz").await?;
+        ensure!(status == 200, "{status} {said}");
+        Ok((said == "ok\n").then_some(()))
+    })
+    .await
 }

@@ -56,11 +56,18 @@ pub(crate) async fn interrupted(scene: Scene) -> anyhow::Result<()> {
     let agent = scene.fall_ill(&home).await?;
     proxy.refuse();
     let id = agent.alert(&scene.alert()).await?;
-    // The CRD of HTTPRoutes is not installed, so no watch of them runs that could be interrupted.
     until("the watches are known to be interrupted", SOON, async || {
-        Ok((home.log()?.matches("watch interrupted").count() == WATCHES - 1).then_some(()))
+        Ok((home.log()?.matches("watch interrupted").count() == WATCHES).then_some(()))
     })
     .await?;
+    // Ready all the same, with what is wrong. Mutation: leaving out the watches beside those of routes.
+    let (status, said) = agent.probe("/readyz").await?;
+    ensure!(status == 200 && said.starts_with("ok\n"), "{status} {said}");
+    for watch in ["watch of pods", "virtualservices"] {
+        ensure!(said.to_lowercase().contains(watch), "{watch} is not in {said}");
+    }
+    let (_, metrics) = agent.probe("/metrics").await?;
+    ensure!(metrics.contains("meshmend_up{part=\"inventory\"} 0"), "{metrics}");
     scene.route_is(&bad_spec()).await?;
     proxy.open_to(&scene.plane.url);
     scene.route_becomes(&good_spec()).await?;

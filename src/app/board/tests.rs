@@ -107,6 +107,9 @@ async fn an_overload_is_told_of_the_service() {
     let mut stage = Stage::new().await;
     let (_, signal) = stage.told_of(Fault::Overload, "traffic.overload").await;
     assert_eq!((signal.subject.kind.as_str(), signal.source.as_str()), ("Service", "prometheus"));
+    // The simulated sidecars export the counters, and no pool has a limit yet.
+    let told = |counter: &str| signal.labels.get(counter).map(String::as_str);
+    assert_eq!((told("pending_overflow"), told("active_overflow")), (Some("0"), Some("0")));
     let traffic = stage.boards.traffic(&signal.subject).await.unwrap();
     let known = (traffic.p99_ms, traffic.concurrency, traffic.clients, traffic.ready_endpoints);
     assert!(matches!(known, (Some(_), Some(_), Some(1..), Some(1..))), "{traffic:?}");

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::{Boards, Closed};
+use super::{Boards, Closed, overflow};
 use crate::app::queue::Input;
 use crate::cluster::{Route, Watched, fqdn};
 use crate::health::{InForce, Proven, Prover, probe};
 use crate::model::event::EventKind;
 use crate::model::facts::TrafficFacts;
 use crate::model::history::{Proof, ProvenDestination, RevisionProven};
-use crate::model::indicator::{Figure, Reading};
+use crate::model::indicator::{Figure, Overflow, Reading};
 use crate::model::subject::Subject;
 use crate::rules::{Indicator, Queries, ROUTE_ERRORS, Reader};
 use crate::sources::prometheus::{ByHost, Counts};
@@ -91,9 +91,14 @@ impl Boards {
             let mut signals = Vec::new();
             for (subject, host) in services.iter().zip(&hosts) {
                 let counts = counts.as_ref().map_err(Clone::clone);
-                let figure = counts.and_then(|counts| figure(indicator, std::slice::from_ref(host), counts));
+                let figure =
+                    counts.clone().and_then(|counts| figure(indicator, std::slice::from_ref(host), counts));
                 let (indicator, subject) = (indicator.id.clone(), subject.clone());
-                signals.extend(self.take(&Reading { indicator, subject, figure, at }));
+                let mut signal = self.take(&Reading { indicator, subject, figure, at });
+                if let (Some(signal), Ok(counts)) = (&mut signal, &counts) {
+                    signal.labels.extend(overflow::evidence(counts.get(host)));
+                }
+                signals.extend(signal);
             }
             self.owners.tell(signals, &self.cluster, out).await?;
             self.tell_vanished(std::slice::from_ref(indicator), Watched::Services, out).await?;
@@ -159,8 +164,16 @@ impl Boards {
         window_s: u64,
     ) -> Result<ByHost<Counts>, String> {
         let prometheus = self.prometheus.as_ref().ok_or("no Prometheus is configured")?;
-        let (samples, bad) = queries(indicator)?.fill(hosts, window_s);
-        prometheus.counts(&samples, &bad).await
+        let queries = queries(indicator)?;
+        let (samples, bad) = queries.fill(hosts, window_s);
+        let mut counts = prometheus.counts(&samples, &bad).await?;
+        if let Some(templates) = &queries.overflow {
+            let fill = |template: &str| Queries::fill_in(template, hosts, window_s);
+            let (pending, active) = (fill(&templates.pending), fill(&templates.active));
+            let (pending, active) = futures::join!(prometheus.values(&pending), prometheus.values(&active));
+            overflow::add(&mut counts, &Overflow { pending: pending?, active: active? });
+        }
+        Ok(counts)
     }
 
     async fn prove(&self, route: &Route, proven: Proven) -> Result<EventKind, String> {
@@ -311,7 +324,7 @@ fn figure(indicator: &Indicator, hosts: &[String], counts: &ByHost<Counts>) -> R
     let found = hosts.iter().filter_map(|host| counts.get(host).cloned());
     let found: Vec<Counts> = found.collect::<Result<_, String>>()?;
     let samples: f64 = found.iter().map(|counts| counts.samples).sum();
-    let bad: f64 = found.iter().map(|counts| counts.bad).sum();
+    let bad: f64 = found.iter().map(overflow::bad).sum();
     if samples <= 0.0 {
         return Err("no requests in the window".to_owned());
     }
@@ -329,7 +342,10 @@ mod tests {
     fn a_share_runs_the_way_its_bands_do() {
         let rules = Rules::load(&RuleFiles::embedded(), None).unwrap().rules;
         let hosts = ["cart.shop.svc.cluster.local".to_owned()];
-        let counts = ByHost::from([(hosts[0].clone(), Ok(Counts { samples: 100.0, bad: 10.0 }))]);
+        let counts = ByHost::from([(
+            hosts[0].clone(),
+            Ok(Counts { samples: 100.0, bad: 10.0, overflow: Overflow::default() }),
+        )]);
         let value = |id: &str| figure(rules.indicators.get(id).unwrap(), &hosts, &counts).unwrap().value;
         assert_eq!(value("traffic.overload_share"), 0.1);
         assert_eq!(value("traffic.success_rate"), 0.9);

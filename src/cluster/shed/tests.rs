@@ -162,25 +162,3 @@ fn what_cannot_be_shed_is_refused() {
         json!({"host": "cart.shop.svc.cluster.local", "trafficPolicy": {"connectionPool": pool}})
     );
 }
-
-#[test]
-fn a_second_rule_with_pools_of_its_own_is_refused() {
-    let rule = |name: &str, second: u32, spec: Value| {
-        let object = json!({
-            "metadata": {"namespace": "shop", "name": name, "uid": name,
-                         "creationTimestamp": format!("2026-01-01T00:00:{second:02}Z")},
-            "spec": spec,
-        });
-        Arc::new(Route::of_rule(serde_json::from_value(object).unwrap()))
-    };
-    let host = "cart.shop.svc.cluster.local";
-    let own = json!({"connectionPool": {"tcp": {"connectTimeout": "3s"}}});
-    let first =
-        rule("first", 1, json!({"host": host, "trafficPolicy": {"loadBalancer": {"simple": "RANDOM"}}}));
-    let second = rule("second", 2, json!({"host": host, "subsets": [{"name": "v2", "trafficPolicy": own}]}));
-    let client = crate::cluster::Client::of("shop");
-    let found = crate::cluster::rule_for(&[first, second], &client, host);
-    let crate::cluster::Found::One(found) = found else { panic!("{found:?}") };
-    // Mutation: tightening the first object only leaves v2 without limits.
-    assert!(shed(&found, host, &FIVE).unwrap_err().contains("second"));
-}

@@ -48,8 +48,8 @@ impl Effectors {
         }
         if wants("control_plane") {
             let plane = match self.cluster.control_plane_of(&pod) {
-                Some(plane) => self.control_plane_facts(&plane).await,
-                None => Err(self.no_control_plane(&pod)),
+                Ok(plane) => self.control_plane_facts(&plane).await,
+                Err(why) => Err(why),
             };
             findings.facts.control_plane = miss(findings, inspect, "control_plane", plane);
         }
@@ -130,6 +130,7 @@ impl Effectors {
             name: workload.name.to_string(),
             uid: workload.uid.to_string(),
             generation: workload.generation,
+            restarted_at: found.restarted_at,
             replicas: workload.replicas,
             ready: workload.ready,
             updating: workload.updating,
@@ -157,12 +158,6 @@ impl Effectors {
             ready_replicas: found.workload.ready,
             version: found.workload.version().to_owned(),
         })
-    }
-
-    fn no_control_plane(&self, pod: &Pod) -> String {
-        let Some(proxy) = &pod.proxy else { return format!("{} has no proxy", pod.subject()) };
-        let revision = proxy.revision.as_deref().unwrap_or(crate::cluster::DEFAULT_REVISION);
-        format!("no Deployment of the {} control plane of revision {revision} is seen", proxy.mesh.as_str())
     }
 
     /// Seconds since then; a clock that is ahead of ours makes it now.

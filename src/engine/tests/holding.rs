@@ -84,6 +84,47 @@ fn a_shed_that_was_surely_not_made_is_not_taken_back() {
     assert!(desk.state.next_wake().is_none());
 }
 
+const SHIPPED: &str = include_str!("../../../playbooks/shed-with-destination-rule.rhai");
+
+/// How many requests the shed lets each client have under way.
+fn limit(desk: &Desk) -> Option<u32> {
+    let Some(Effect::Execute(Execute { action: Action::ShedLoad { limits, .. }, .. })) = desk.asked.first()
+    else {
+        panic!("it sheds: {:?}", desk.asked)
+    };
+    limits.max_requests
+}
+
+// Mutations: `Incident::rung` that counts every act; `unwritten` that counts in the case alone, or after an
+// act that was written.
+#[test]
+fn a_rung_that_was_not_written_is_tried_again_before_the_next_one() {
+    // The indicator that these findings hold.
+    let text = SHIPPED.replace("traffic.success_rate", "traffic.route_error_rate");
+    let mut desk = Desk::with("mode: enforce\nattempts: { max: 5, refill: 1h }", &[("shed.rhai", &text)]);
+    let signal = of("traffic.overload", Subject::service("shop", "cart"), &desk);
+    desk.says(signal);
+    desk.acts_on(facts("cart-1"));
+    // 40 requests under way of 4 clients.
+    assert_eq!(limit(&desk), Some(7), "70 % of them");
+    desk.executes(Outcome::Unknown { why: "killed".to_owned() });
+    desk.wake();
+    let id = desk.id();
+    desk.finds_of(&id, on_the_rule(false));
+    assert_eq!(desk.case().attempts, 1, "it is charged all the same");
+    desk.acts_on(facts("cart-1"));
+    assert_eq!(limit(&desk), Some(7), "the write did not arrive: the same again");
+    desk.executes(done());
+    desk.probes(Level::Critical);
+    desk.executes(done());
+    desk.acts_on(facts("cart-1"));
+    assert_eq!(limit(&desk), Some(4), "that did not help: 45 %");
+    assert_eq!(desk.case().attempts, 3);
+    desk.executes(Outcome::Failed { why: "admission".to_owned() });
+    let known = &desk.state.attempts[&desk.case().key];
+    assert_eq!((known.spent, known.unwritten), (3, 2), "the next case begins where this one ended");
+}
+
 /// The shed expires, and its restore was asked for.
 fn expired() -> Desk {
     let mut desk = shed();

@@ -208,9 +208,24 @@ fn an_act_that_names_something_else_than_the_facts_is_no_plan() {
     acts.push(Action::EvictPod { target: pod("cart-2"), uid: "u".to_owned() });
     acts.push(Action::EvictPod { target: pod("cart-1"), uid: other() });
     let istiod = super::scene::istiod();
-    acts.push(Action::RolloutRestart { target: istiod, uid: "w".to_owned(), generation: 3 });
-    acts.push(Action::RolloutRestart { target: deployment(), uid: other(), generation: 3 });
-    acts.push(Action::RolloutRestart { target: deployment(), uid: "w".to_owned(), generation: 2 });
+    acts.push(Action::RolloutRestart {
+        target: istiod,
+        uid: "w".to_owned(),
+        generation: 3,
+        restarted_at: None,
+    });
+    acts.push(Action::RolloutRestart {
+        target: deployment(),
+        uid: other(),
+        generation: 3,
+        restarted_at: None,
+    });
+    acts.push(Action::RolloutRestart {
+        target: deployment(),
+        uid: "w".to_owned(),
+        generation: 2,
+        restarted_at: None,
+    });
     acts.push(Action::RotateCertificate { target: certificate(), uid: other(), revision: 4 });
     acts.push(Action::RotateCertificate { target: certificate(), uid: "c".to_owned(), revision: 3 });
     let theirs = Subject::new("cert-manager.io", "Certificate", "shop", "pay");
@@ -236,7 +251,8 @@ fn only_the_owner_of_the_case_is_rolled_over() {
     let (mut found, mut stranger) = (facts("cart-1"), deployment());
     stranger.name = "pay".to_owned();
     found.workload.as_mut().unwrap().name = "pay".to_owned();
-    let action = Action::RolloutRestart { target: stranger, uid: "w".to_owned(), generation: 3 };
+    let action =
+        Action::RolloutRestart { target: stranger, uid: "w".to_owned(), generation: 3, restarted_at: None };
     assert_eq!(checked(&action, &found), "invalid_plan");
 }
 

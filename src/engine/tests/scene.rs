@@ -176,6 +176,7 @@ pub(super) fn facts(pod: &str) -> Facts {
             name: "cart".to_owned(),
             uid: "w".to_owned(),
             generation: 3,
+            restarted_at: None,
             replicas: 3,
             ready: 2,
             updating: false,
@@ -307,7 +308,7 @@ pub(super) fn evict() -> Action {
 }
 
 pub(super) fn rollout() -> Action {
-    Action::RolloutRestart { target: deployment(), uid: "w".to_owned(), generation: 3 }
+    Action::RolloutRestart { target: deployment(), uid: "w".to_owned(), generation: 3, restarted_at: None }
 }
 
 pub(super) fn shed() -> Action {

@@ -46,7 +46,8 @@ const ROWS: &[Row] = &[
     ("another pod", evict, |f| f.facts.pod.as_mut().unwrap().uid = "x".to_owned(), "done"),
     ("no pod", evict, |f| f.facts.pod = None, "unknown"),
     ("same generation", rollout, |_| {}, "not done"),
-    ("next generation", rollout, |f| f.facts.workload.as_mut().unwrap().generation = 4, "done"),
+    ("restarted", rollout, |f| rolled(f, 4, Some("2026-01-01T00:00:00Z")), "done"),
+    ("scaled meanwhile", rollout, |f| rolled(f, 4, None), "not done"),
     ("another", rollout, |f| f.facts.workload.as_mut().unwrap().uid = "x".to_owned(), "other"),
     ("none", rollout, |f| f.facts.workload = None, "unknown"),
     ("no limits", shed, |_| {}, "not done"),
@@ -76,6 +77,11 @@ const ROWS: &[Row] = &[
     ),
     ("none", roll_rule_back, |f| f.facts.destination_rule = None, "unknown"),
 ];
+
+fn rolled(findings: &mut Findings, generation: u64, restarted_at: Option<&str>) {
+    let workload = findings.facts.workload.as_mut().unwrap();
+    (workload.generation, workload.restarted_at) = (generation, restarted_at.map(str::to_owned));
+}
 
 fn lost(findings: &mut Findings, fact: &str) {
     findings.facts.destination_rule = None;

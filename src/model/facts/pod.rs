@@ -129,8 +129,11 @@ pub struct WorkloadFacts {
     pub name: String,
     /// Uid.
     pub uid: String,
-    /// `metadata.generation`.
+    /// `metadata.generation`. A scale raises it as well.
     pub generation: u64,
+    /// kubectl's annotation of the last restart on its template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarted_at: Option<String>,
     /// Replicas wanted.
     pub replicas: u32,
     /// Replicas ready.

@@ -17,6 +17,17 @@ pub(super) fn vector(query: &Query, mesh: &Mesh) -> Option<Vector> {
         }
         Query::Group { by, labels, of } => Some(group(*by, labels, vector(of, mesh)?)),
         Query::Quantile(share, of) => Some(quantile(*share, vector(of, mesh)?)),
+        Query::Relabel { of, target, source, pattern } => {
+            let mut found = vector(of, mesh)?;
+            for (labels, _) in &mut found {
+                let caught = pattern.captures(labels.get(source).map_or("", String::as_str));
+                let caught = caught.and_then(|caught| Some(caught.get(1)?.as_str().to_owned()));
+                if let Some(caught) = caught {
+                    labels.insert(target.clone(), caught);
+                }
+            }
+            Some(found)
+        }
         Query::Binary { sign, left, right } => binary(*sign, left, right, mesh),
     }
 }

@@ -19,6 +19,13 @@ pub(super) enum Query {
         of: Box<Query>,
     },
     Quantile(f64, Box<Query>),
+    /// `label_replace`: where the pattern fits the source label, the target becomes what it caught first.
+    Relabel {
+        of: Box<Query>,
+        target: String,
+        source: String,
+        pattern: Regex,
+    },
     Binary {
         sign: char,
         left: Box<Query>,
@@ -145,8 +152,25 @@ impl<'t> Reader<'t> {
                 self.sign(")")?;
                 Some(Query::Quantile(share, of))
             }
+            "label_replace" => self.relabel(),
             _ => None,
         }
+    }
+
+    fn relabel(&mut self) -> Option<Query> {
+        self.sign("(")?;
+        let of = Box::new(self.comparison()?);
+        let mut parts = Vec::new();
+        while self.sign(",").is_some() {
+            parts.push(self.string()?);
+        }
+        self.sign(")")?;
+        let [target, replacement, source, pattern]: [String; 4] = parts.try_into().ok()?;
+        if replacement != "$1" {
+            return None;
+        }
+        let pattern = Regex::new(&format!("^(?:{pattern})$")).ok()?;
+        Some(Query::Relabel { of, target, source, pattern })
     }
 
     fn labels(&mut self) -> Option<Vec<String>> {

@@ -3,6 +3,9 @@
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use meshmend::cluster::Cluster;
+use meshmend::model::subject::Subject;
+
 use super::{ask, get, merge, name, new, pods, post, ready, wait};
 use crate::healing::story;
 
@@ -225,11 +228,20 @@ fn a_rollout_restart_replaces_pods_one_after_the_other_and_scale_is_followed() {
         );
         let status = get(&sim, deployment).await["status"].clone();
         assert_eq!((&status["updatedReplicas"], &status["readyReplicas"]), (&json!(3), &json!(3)));
+        let cluster = Cluster::new(sim.client(), vec!["*".to_owned()]);
+        let read =
+            async || cluster.read_workload(&Subject::new("apps", "Deployment", "shop", "web-v1")).await;
+        let restarted = read().await.expect("it is read").expect("it exists");
+        assert_eq!(restarted.restarted_at.as_deref(), Some("2026-01-01T00:00:00Z"));
         let scale = format!("{deployment}/scale");
         let (_, scaled) = merge(&sim, &scale, &json!({ "spec": { "replicas": 5 } })).await;
         assert_eq!((&scaled["kind"], &scaled["spec"]["replicas"]), (&json!("Scale"), &json!(5)));
         wait(20).await;
         assert_eq!(pods(&sim, "shop", "app=web").await.iter().filter(|pod| ready(pod)).count(), 5);
+        // A scale raises the generation and leaves kubectl's annotation as it is.
+        let scaled = read().await.expect("it is read").expect("it exists");
+        assert!(scaled.workload.generation > restarted.workload.generation);
+        assert_eq!(scaled.restarted_at, restarted.restarted_at);
         let budget = "/apis/policy/v1/namespaces/shop/poddisruptionbudgets/web";
         assert_eq!(get(&sim, budget).await["status"]["disruptionsAllowed"], 3);
     });

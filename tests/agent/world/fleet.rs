@@ -31,7 +31,9 @@ pub(super) struct Pod {
 pub(crate) struct Fleet {
     pub(super) pods: BTreeMap<String, Pod>,
     born: u32,
+    /// Raised by every restart, and by everything else that somebody writes.
     pub(super) generation: u64,
+    pub(super) restarts: u64,
     pub(super) updating: bool,
     pub(super) disruptions: u32,
     pub(super) ready: u32,
@@ -75,6 +77,7 @@ impl Default for Fleet {
             pods: BTreeMap::new(),
             born: 0,
             generation: 1,
+            restarts: 0,
             updating: false,
             disruptions: 1,
             ready: 2,
@@ -181,7 +184,7 @@ impl Fleet {
                 self.bear();
             }
             Action::RolloutRestart { .. } => {
-                self.generation += 1;
+                (self.generation, self.restarts) = (self.generation + 1, self.restarts + 1);
                 self.pods.clear();
                 (0..4).for_each(|_| self.bear());
             }

@@ -97,6 +97,7 @@ fn workload(fleet: &Fleet) -> WorkloadFacts {
         name: "cart".to_owned(),
         uid: "w".to_owned(),
         generation: fleet.generation,
+        restarted_at: (fleet.restarts > 0).then(|| fleet.restarts.to_string()),
         replicas: 4,
         ready: 4,
         updating: fleet.updating,
