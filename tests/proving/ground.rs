@@ -24,6 +24,7 @@ use crate::kubelet::{Kubelet, Launch};
 use crate::monitoring;
 use crate::parts::Parts;
 use crate::process::Component;
+use crate::table::Row;
 use crate::traffic::{Load, Wanted};
 use crate::wait::until;
 
@@ -106,6 +107,12 @@ impl Ground {
         use std::io::Write as _;
         let at = self.began.elapsed().as_secs_f64();
         Ok(writeln!(std::io::stdout(), "  {at:7.2}  {line}")?)
+    }
+
+    /// Adds a row to the table of all proofs.
+    pub(crate) fn row(&self, row: &Row) -> anyhow::Result<()> {
+        // The folder of the proof is where all its temporary files go.
+        row.keep(&std::env::temp_dir())
     }
 
     /// A client that may do everything.

@@ -15,7 +15,7 @@ use crate::control_plane::{ControlPlane, Extent};
 use crate::ground::Ground;
 use crate::parts::Parts;
 use crate::proofs::{PROOFS, Proof};
-use crate::{process, say};
+use crate::{process, say, table};
 
 /// No proof takes longer; each of its own waits is shorter.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -53,6 +53,8 @@ pub(crate) fn run(name: &str) -> Result<(), Failed> {
     match watch(name, &folder) {
         Ok(report) => {
             say(&format!("{name}\n{report}"));
+            let place = PROOFS.iter().position(|(known, _)| *known == name);
+            table::gather(place.unwrap_or(usize::MAX), &folder)?;
             std::fs::remove_dir_all(&folder)?;
             Ok(())
         }

@@ -30,6 +30,7 @@ mod port_forward;
 mod process;
 mod proofs;
 mod proxy;
+mod table;
 #[expect(dead_code, reason = "each proof uses a part of it")]
 mod traffic;
 #[path = "../cluster/wait.rs"]
@@ -91,7 +92,11 @@ fn test() -> ExitCode {
     let proofs =
         PROOFS.iter().map(|(name, _)| Trial::test(*name, || isolation::run(name)).with_ignored_flag(ignored));
     let trials = proofs.chain(mesh::trials()).collect();
-    libtest_mimic::run(&args, trials).exit_code()
+    let conclusion = libtest_mimic::run(&args, trials);
+    match table::show(&conclusion) {
+        Ok(()) => conclusion.exit_code(),
+        Err(error) => ended("table", Err(error)),
+    }
 }
 
 fn say(text: &str) {

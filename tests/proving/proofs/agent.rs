@@ -8,6 +8,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::ground::{Duty, Ground, MESH_SOURCES, SOON, Workload};
+use crate::table::Row;
 use crate::wait::{same, until};
 
 const SHOP: &str = "shop";
@@ -69,14 +70,18 @@ pub(crate) async fn acts(ground: &Ground) -> anyhow::Result<()> {
     let begun = Instant::now();
     pid.freeze()?;
     let found = agent.incident_about(("data_plane.proxy_hung", SHOP, frozen), SOON).await?;
-    ground.report("a frozen Envoy was found", begun.elapsed())?;
+    let detected = begun.elapsed();
+    ground.report("a frozen Envoy was found", detected)?;
     let id = found["id"].as_str().context("an incident has an id")?;
     let ended = agent.phase(id, "resolved", LONG).await?;
+    let recovered = Some(begun.elapsed());
     ground.report("a frozen Envoy was restarted and the incident is resolved", begun.elapsed())?;
     same("the playbook", &ended["plan"]["playbook"], &json!("restart-sidecar"))?;
     let now = ground.kubelet.envoy(SHOP, frozen)?;
     ensure!(now.pid != pid.pid && now.state != 'T', "another Envoy runs: {now:?}");
     same("writes to the API server", &ground.writes()?, &Vec::new())?;
+    let (detected, fault) = (Some(detected), "Envoy frozen");
+    ground.row(&Row { fault, detected, acted: None, recovered, lost: None, writes: 0 })?;
     ensure!(ground.forwards(15_020)? >= 2, "its agent was asked to drain and to quit");
     ensure!(agent.terminate().await?.success(), "SIGTERM ends it with 0");
     home.journal_holds().await?;
