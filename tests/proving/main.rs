@@ -31,7 +31,6 @@ mod process;
 mod proofs;
 mod proxy;
 mod table;
-#[expect(dead_code, reason = "each proof uses a part of it")]
 mod traffic;
 #[path = "../cluster/wait.rs"]
 mod wait;
