@@ -2,12 +2,20 @@
 
 mod agent;
 mod bad_route;
+mod certs;
 mod ground;
+mod killed;
+mod killed_restart;
 mod kubelet;
+mod looks_only;
 mod managed_route;
+mod metrics_gone;
 mod no_help;
 mod overload;
+mod renewals;
+mod rounds;
 mod routing;
+mod server_gone;
 
 use futures::future::LocalBoxFuture;
 
@@ -29,4 +37,13 @@ pub(crate) const PROOFS: &[(&str, Proof)] = &[
     }),
     ("an_act_that_does_not_help_is_undone_and_not_repeated_for_ever", |g| Box::pin(no_help::undone(g))),
     ("an_overload_is_shed_in_steps_and_taken_back_exactly", |g| Box::pin(overload::shed(g))),
+    ("nothing_is_done_while_prometheus_cannot_be_believed", |g| Box::pin(metrics_gone::waits(g))),
+    ("an_api_server_that_freezes_in_an_act_leads_to_one_act", |g| Box::pin(server_gone::frozen(g))),
+    ("storms_of_errors_and_lost_watches_lead_to_one_act_each", |g| Box::pin(server_gone::storms(g))),
+    ("an_agent_killed_in_the_middle_of_five_acts_does_each_of_them_once", |g| Box::pin(killed::in_acts(g))),
+    ("an_agent_killed_between_drain_and_quit_restarts_the_sidecar_once", |g| {
+        Box::pin(killed_restart::halfway(g))
+    }),
+    ("a_certificate_near_its_end_is_asked_for_once", |g| Box::pin(renewals::asked_once(g))),
+    ("in_mode_observe_four_faults_lead_to_four_plans_and_no_write", |g| Box::pin(looks_only::writes_nothing(g))),
 ];
