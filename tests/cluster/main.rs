@@ -27,6 +27,7 @@ mod port_forward;
 #[expect(dead_code, reason = "the proving ground stops and freezes parts of the run, too")]
 mod process;
 mod prometheus;
+#[expect(dead_code, reason = "the proofs use the rest")]
 mod proxy;
 mod renewal;
 mod rollback;

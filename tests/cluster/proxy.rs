@@ -43,10 +43,14 @@ enum Way {
     Refuses,
     /// Running watches end as an API server ends them at its own time limit; new requests wait.
     Pauses,
+    /// Running watches go on, and everything else is answered with this status.
+    Storms(StatusCode),
 }
 
 /// A write on its way, stopped.
 pub(crate) struct Held {
+    /// Its path, without the query.
+    pub(crate) path: String,
     fate: oneshot::Sender<Fate>,
 }
 
@@ -54,12 +58,19 @@ pub(crate) struct Held {
 enum Fate {
     Arrives,
     IsLost,
+    /// It arrives, and its sender is told this all the same.
+    Denied(StatusCode),
 }
 
 impl Held {
     /// Lets it go on, whether or not its sender still lives.
     pub(crate) fn release(self) {
         self.fate.send(Fate::Arrives).ok();
+    }
+
+    /// Lets it go on, and answers its sender with this status whatever the API server says.
+    pub(crate) fn deny(self, status: StatusCode) {
+        self.fate.send(Fate::Denied(status)).ok();
     }
 
     /// Loses it: the API server never hears of it.
@@ -90,6 +101,11 @@ impl Proxy {
     /// Breaks what runs and answers 503 from now on.
     pub(crate) fn refuse(&self) {
         self.shared.way.send_replace(Way::Refuses);
+    }
+
+    /// Answers everything with this status from now on; running watches go on.
+    pub(crate) fn storm(&self, status: StatusCode) {
+        self.shared.way.send_replace(Way::Storms(status));
     }
 
     /// Ends what runs in good order, and lets new requests wait from now on.
@@ -154,16 +170,22 @@ impl Shared {
         let real = parts.method != Method::GET && !parts.uri.query().unwrap_or_default().contains("dryRun");
         let number = if real { Some(self.note_write()) } else { None };
         let stop = lock(&self.stop).clone().filter(|_| real);
+        let mut denied = None;
         if let Some(stop) = stop {
             let (fate, decided) = oneshot::channel();
-            stop.send(Held { fate }).ok();
-            if !matches!(decided.await, Ok(Fate::Arrives)) {
-                anyhow::bail!("lost on the way");
+            stop.send(Held { path: parts.uri.path().to_owned(), fate }).ok();
+            match decided.await {
+                Ok(Fate::Arrives) => {}
+                Ok(Fate::Denied(status)) => denied = Some(status),
+                Ok(Fate::IsLost) | Err(_) => anyhow::bail!("lost on the way"),
             }
         }
         let mut way = self.way.subscribe();
-        if *way.wait_for(|way| *way != Way::Pauses).await? == Way::Refuses {
-            return Ok((StatusCode::SERVICE_UNAVAILABLE, "refused by the test").into_response());
+        let now = *way.wait_for(|way| *way != Way::Pauses).await?;
+        match now {
+            Way::Refuses => return Ok(refused(StatusCode::SERVICE_UNAVAILABLE)),
+            Way::Storms(status) if denied.is_none() => return Ok(refused(status)),
+            Way::Storms(_) | Way::Open | Way::Pauses => {}
         }
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
         let url = format!("{}{path}", lock(&self.upstream));
@@ -172,6 +194,9 @@ impl Shared {
         let status = answer.status();
         if let Some(number) = number {
             lock(&self.writes)[number] = Some(status.as_u16());
+        }
+        if let Some(status) = denied {
+            return Ok(refused(status));
         }
         if status == StatusCode::GONE {
             self.expired.fetch_add(1, Ordering::Relaxed);
@@ -191,7 +216,7 @@ impl Shared {
     fn body(self: Arc<Self>, answer: reqwest::Response, way: watch::Receiver<Way>) -> Body {
         let pieces = futures::stream::unfold((self, answer, way), |(shared, mut answer, mut way)| async {
             let piece: std::io::Result<Bytes> = tokio::select! {
-                closed = way.wait_for(|way| *way != Way::Open) => match closed.as_deref() {
+                closed = way.wait_for(|way| matches!(way, Way::Refuses | Way::Pauses)) => match closed.as_deref() {
                     Ok(Way::Refuses) => Err(std::io::Error::other("broken by the test")),
                     _ => return None,
                 },
@@ -208,6 +233,15 @@ impl Shared {
         });
         Body::from_stream(pieces)
     }
+}
+
+/// An answer as the API server gives it when it has too much to do, or is ill.
+fn refused(status: StatusCode) -> Response {
+    let mut answer = (status, "refused by the test").into_response();
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        answer.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+    }
+    answer
 }
 
 /// Headers without those that are about one connection only.

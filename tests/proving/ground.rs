@@ -233,6 +233,11 @@ impl Ground {
         Ok(started)
     }
 
+    /// Prometheus, once it was started.
+    pub(crate) fn monitor(&self) -> Option<Arc<Component>> {
+        self.prometheus.get().cloned()
+    }
+
     /// Starts Alertmanager; it posts to this agent.
     pub(crate) async fn alertmanager(&self, home: &Home) -> anyhow::Result<Arc<Component>> {
         let folder = self.folder.join("alertmanager");

@@ -34,6 +34,9 @@ mod table;
 mod traffic;
 #[path = "../cluster/wait.rs"]
 mod wait;
+#[path = "../cluster/proxy.rs"]
+#[expect(dead_code, reason = "the tests on a real API server use the rest")]
+mod way;
 
 use std::io::Write as _;
 use std::process::ExitCode;

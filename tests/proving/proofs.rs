@@ -2,14 +2,22 @@
 
 mod agent;
 mod bad_route;
+mod certs;
 mod frozen;
 mod ground;
+mod killed;
+mod killed_restart;
 mod kubelet;
+mod looks_only;
 mod managed_route;
+mod metrics_gone;
 mod no_help;
 mod overload;
 mod refused;
+mod renewals;
+mod rounds;
 mod routing;
+mod server_gone;
 mod shop;
 mod stale;
 
@@ -37,4 +45,13 @@ pub(crate) const PROOFS: &[(&str, Proof)] = &[
     ("an_agent_hears_of_alerts_through_alertmanager", |g| Box::pin(agent::hears(g))),
     ("a_frozen_envoy_is_restarted_alone_and_early", |g| Box::pin(frozen::is_restarted(g))),
     ("what_would_come_back_with_less_is_left_alone", |g| Box::pin(refused::is_left_alone(g))),
+    ("nothing_is_done_while_prometheus_cannot_be_believed", |g| Box::pin(metrics_gone::waits(g))),
+    ("an_api_server_that_freezes_in_an_act_leads_to_one_act", |g| Box::pin(server_gone::frozen(g))),
+    ("storms_of_errors_and_lost_watches_lead_to_one_act_each", |g| Box::pin(server_gone::storms(g))),
+    ("an_agent_killed_in_the_middle_of_five_acts_does_each_of_them_once", |g| Box::pin(killed::in_acts(g))),
+    ("an_agent_killed_between_drain_and_quit_restarts_the_sidecar_once", |g| {
+        Box::pin(killed_restart::halfway(g))
+    }),
+    ("a_certificate_near_its_end_is_asked_for_once", |g| Box::pin(renewals::asked_once(g))),
+    ("in_mode_observe_four_faults_lead_to_four_plans_and_no_write", |g| Box::pin(looks_only::writes_nothing(g))),
 ];
