@@ -53,5 +53,7 @@ pub(crate) const PROOFS: &[(&str, Proof)] = &[
         Box::pin(killed_restart::halfway(g))
     }),
     ("a_certificate_near_its_end_is_asked_for_once", |g| Box::pin(renewals::asked_once(g))),
-    ("in_mode_observe_four_faults_lead_to_four_plans_and_no_write", |g| Box::pin(looks_only::writes_nothing(g))),
+    ("in_mode_observe_four_faults_lead_to_four_plans_and_no_write", |g| {
+        Box::pin(looks_only::writes_nothing(g))
+    }),
 ];

@@ -265,8 +265,12 @@ async fn over(
         let phase = if *act == ACTS[1] { "holding" } else { "resolved" };
         // An evicted pod's own incident may end with the pod.
         let ended = agent.phase(id, phase, RECONCILED).await.with_context(|| (*act).to_owned())?;
-        let results: Vec<&str> =
-            ended["steps"].as_array().into_iter().flatten().filter_map(|step| step["outcome"]["result"].as_str()).collect();
+        let results: Vec<&str> = ended["steps"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|step| step["outcome"]["result"].as_str())
+            .collect();
         ground.note(&format!("{act}: {phase}, steps {results:?}"))?;
     }
     Ok(())

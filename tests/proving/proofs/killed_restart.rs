@@ -38,7 +38,8 @@ pub(crate) async fn halfway(ground: &Ground) -> anyhow::Result<()> {
     let server = Workload::new(SHOP, "server", "v1", 2);
     ground.deploy(&server).await?;
     ground.ready(SHOP, &server.name()).await?;
-    let waits = [("soak: \"10s\", within: \"2m\", hold: \"30s\"", "soak: \"1s\", within: \"40s\", hold: \"3s\"")];
+    let waits =
+        [("soak: \"10s\", within: \"2m\", hold: \"30s\"", "soak: \"1s\", within: \"40s\", hold: \"3s\"")];
     let playbooks = [("restart-sidecar", shorter(RESTART, &waits)?)];
     let sources = "  proxies: { interval: 5s, via: pod_ip }\n";
     let duty = Duty { namespace: SHOP, playbooks: &playbooks, policy: POLICY, sources, server: None };

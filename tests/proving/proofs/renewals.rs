@@ -32,7 +32,9 @@ spec:
 async fn home(ground: &Ground) -> anyhow::Result<Home> {
     let playbooks = [("rotate-certificate", certs::rotate()?)];
     let sources = "  signals: {}\n";
-    ground.agent(&Duty { namespace: SHOP, playbooks: &playbooks, policy: POLICY, sources, server: None }).await
+    ground
+        .agent(&Duty { namespace: SHOP, playbooks: &playbooks, policy: POLICY, sources, server: None })
+        .await
 }
 
 /// With cert-manager's own controllers. They hang; a certificate comes to its end; the agent asks for another
@@ -44,7 +46,9 @@ async fn home(ground: &Ground) -> anyhow::Result<Home> {
 /// a condition that is set on the object instead of its status; a right missing in what `meshmend rbac` prints.
 pub(crate) async fn asked_once(ground: &Ground) -> anyhow::Result<()> {
     let controllers = ground.cert_manager()?;
-    ground.apply_object(json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": SHOP } })).await?;
+    ground
+        .apply_object(json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": SHOP } }))
+        .await?;
     issuer(ground, "own", &json!({ "selfSigned": {} })).await?;
     certificate(ground, ("root", "own"), &json!({ "isCA": true, "commonName": "root" })).await?;
     issuer(ground, "authority", &json!({ "ca": { "secretName": "root-tls" } })).await?;

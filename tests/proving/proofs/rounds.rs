@@ -90,7 +90,8 @@ impl<'g> Rounds<'g> {
         same("the spec", &self.ground.read(ROUTE).await?["spec"], &leading(&GOOD))?;
         let writes = self.written()?;
         same("the writes of this round", &writes.len(), &1)?;
-        let settled = broken.fault.load + *taken(&broken.fault, &writes)?.first().context("it was written")?;
+        let settled =
+            broken.fault.load + *taken(&broken.fault, &writes)?.first().context("it was written")?;
         let now = self.load.now();
         let ledger = self.load.ledger().within(broken.fault.load..now);
         let last = ledger.last_bad().context("the fault is felt")?;

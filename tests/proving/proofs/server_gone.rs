@@ -68,9 +68,7 @@ pub(crate) async fn storms(ground: &Ground) -> anyhow::Result<()> {
     let Scene { mut rounds, home, mut proxy } = stage(ground).await?;
     let agent = home.start_ready().await?;
     routing::proven(ground, &agent).await?;
-    for (name, status) in
-        [("a storm of 429 meets the act", 429), ("a storm of 500 hides the act", 500)]
-    {
+    for (name, status) in [("a storm of 429 meets the act", 429), ("a storm of 500 hides the act", 500)] {
         let status = StatusCode::from_u16(status)?;
         proxy.stop_writes();
         let broken = rounds.break_route(&agent).await?;
