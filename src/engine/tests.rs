@@ -3,6 +3,7 @@
 mod cause;
 mod crowd;
 mod desk;
+mod fight;
 mod holding;
 mod memory;
 mod operators;
@@ -203,21 +204,6 @@ fn what_did_not_help_is_undone_tried_once_more_and_then_handed_to_people() {
     }
     let text = "two rollbacks did not help".to_owned();
     assert_eq!(desk.ended(), (Phase::Escalated, &Reason::PlaybookEscalated { text }));
-}
-
-// Mutations: `nth(1)` to `nth(0)`, or to `nth(2)`; `taken_back_by` for an undo that we made ourselves.
-#[test]
-fn who_takes_an_act_back_is_fought_once_more_and_then_named() {
-    let mut desk = Desk::under("mode: enforce\nattempts: { max: 9, refill: 1h }");
-    desk.breaks("cart");
-    for _ in 0..2 {
-        desk.plans();
-        desk.executes(done());
-        desk.probes(Level::Critical);
-        desk.executes(Outcome::AlreadyDone);
-    }
-    assert_eq!(desk.ended(), (Phase::Escalated, &Reason::TakenBack { by: "kubectl".to_owned() }));
-    assert_eq!(desk.case().attempts, 2);
 }
 
 // Mutation: `not_done` that starts an undo without counting.

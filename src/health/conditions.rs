@@ -24,15 +24,14 @@ pub struct Condition {
     pub hold: Hold,
 }
 
-/// A proxy does not acknowledge what it is sent. A push is acknowledged within a second; five minutes are beyond
-/// any that is only slow, and are when `restart-sidecar` may act. Told sooner, the case would be refused and over
-/// before its time had come, and what was told of a proxy that hangs as well would be lost on it.
+/// A proxy does not acknowledge what it is sent. A push is acknowledged within a second; half a minute is
+/// beyond any that is only slow.
 pub const STALE: Condition = Condition {
     symptom: "data_plane.proxy_stale",
     of: "Pod",
     source: "istiod",
     severity: Severity::Warning,
-    hold: Hold { begin_s: 300, end_s: 0 },
+    hold: Hold { begin_s: 30, end_s: 0 },
 };
 
 /// A proxy rejects what it is sent, and says so itself.
@@ -166,19 +165,18 @@ mod tests {
         let mut told = Vec::new();
         for (second, met) in [
             (0, Ok(true)),
-            (299, Ok(true)), // Mutation: a playbook refuses what has lasted for less than five minutes
-            (300, Ok(false)), // a push that came through
-            (310, Ok(true)),
-            (500, Err("a replica was not read")), // Mutation: taking it for "not met" starts the time anew
-            (610, Ok(true)),
-            (620, Ok(true)),
-            (630, Err("a replica was not read")), // Mutation: taking it for "not met" ends it here
-            (640, Ok(false)),
-            (650, Ok(false)),
+            (20, Ok(false)), // a push that came through
+            (30, Ok(true)),
+            (50, Err("a replica was not read")), // Mutation: taking it for "not met" starts the time anew
+            (60, Ok(true)),
+            (70, Ok(true)),
+            (80, Err("a replica was not read")), // Mutation: taking it for "not met" ends it here
+            (90, Ok(false)),
+            (100, Ok(false)),
         ] {
             told.extend(conditions.take(&STALE, seen(second, met)).map(|s| (second, s.state)));
         }
-        assert_eq!(told, [(610, SignalState::Firing), (640, SignalState::Resolved)]);
+        assert_eq!(told, [(60, SignalState::Firing), (90, SignalState::Resolved)]);
     }
 
     #[test]

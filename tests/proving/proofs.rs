@@ -5,7 +5,6 @@ mod bad_route;
 mod certs;
 mod frozen;
 mod ground;
-mod killed;
 mod killed_restart;
 mod kubelet;
 mod looks_only;
@@ -14,12 +13,9 @@ mod metrics_gone;
 mod no_help;
 mod overload;
 mod refused;
-mod renewals;
 mod rounds;
 mod routing;
-mod server_gone;
 mod shop;
-mod stale;
 
 use futures::future::LocalBoxFuture;
 
@@ -30,8 +26,6 @@ pub(crate) type Proof = for<'g> fn(&'g Ground) -> LocalBoxFuture<'g, anyhow::Res
 
 /// All of them.
 pub(crate) const PROOFS: &[(&str, Proof)] = &[
-    // It waits longest, so it begins first.
-    ("a_dead_istiod_and_fifty_stale_proxies_are_one_illness", |g| Box::pin(stale::is_explained(g))),
     ("the_ground_carries_traffic_and_its_pods_live", |g| Box::pin(ground::carries(g))),
     ("pods_start_and_end_as_a_kubelet_has_it", |g| Box::pin(kubelet::lives(g))),
     ("a_bad_route_is_rolled_back_and_nothing_else_is_touched", |g| Box::pin(bad_route::rolled_back(g))),
@@ -46,13 +40,9 @@ pub(crate) const PROOFS: &[(&str, Proof)] = &[
     ("a_frozen_envoy_is_restarted_alone_and_early", |g| Box::pin(frozen::is_restarted(g))),
     ("what_would_come_back_with_less_is_left_alone", |g| Box::pin(refused::is_left_alone(g))),
     ("nothing_is_done_while_prometheus_cannot_be_believed", |g| Box::pin(metrics_gone::waits(g))),
-    ("an_api_server_that_freezes_in_an_act_leads_to_one_act", |g| Box::pin(server_gone::frozen(g))),
-    ("storms_of_errors_and_lost_watches_lead_to_one_act_each", |g| Box::pin(server_gone::storms(g))),
-    ("an_agent_killed_in_the_middle_of_five_acts_does_each_of_them_once", |g| Box::pin(killed::in_acts(g))),
     ("an_agent_killed_between_drain_and_quit_restarts_the_sidecar_once", |g| {
         Box::pin(killed_restart::halfway(g))
     }),
-    ("a_certificate_near_its_end_is_asked_for_once", |g| Box::pin(renewals::asked_once(g))),
     ("in_mode_observe_four_faults_lead_to_four_plans_and_no_write", |g| {
         Box::pin(looks_only::writes_nothing(g))
     }),

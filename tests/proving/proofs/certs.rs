@@ -10,22 +10,14 @@ use kube::api::{Patch, PatchParams};
 use meshmend::clock::Clock;
 use serde_json::{Value, json};
 
-use super::routing::{SHOP, object, shorter};
+use super::routing::{SHOP, object};
 use crate::ground::Ground;
 use crate::process::Component;
 use crate::wait::until;
 
-const ROTATE: &str = include_str!("../../../playbooks/rotate-certificate.rhai");
 const VERSION: &str = "cert-manager.io/v1";
 /// Controllers that start on a busy machine take a while; an issuance itself takes less than a second.
 const ISSUED: Duration = Duration::from_secs(90);
-
-/// The shipped playbook, its waits shortened.
-pub(crate) fn rotate() -> anyhow::Result<String> {
-    let waits =
-        [("soak: \"5s\", within: \"3m\", hold: \"10s\"", "soak: \"1s\", within: \"20s\", hold: \"3s\"")];
-    shorter(ROTATE, &waits)
-}
 
 /// A certificate's place.
 pub(crate) fn place(name: &str) -> (&str, &str, &str, &str) {
@@ -89,13 +81,4 @@ pub(crate) fn conditions(certificate: &Value) -> Vec<String> {
     let all = certificate["status"]["conditions"].as_array().into_iter().flatten();
     let holds = all.filter(|condition| condition["status"] == "True");
     holds.map(|condition| condition["type"].as_str().unwrap_or_default().to_owned()).collect()
-}
-
-/// Waits until somebody has asked for another one.
-pub(crate) async fn asked_for(ground: &Ground, name: &str) -> anyhow::Result<()> {
-    until(&format!("another {name} is asked for"), Duration::from_secs(60), async || {
-        let found = ground.read(place(name)).await?;
-        Ok(conditions(&found).contains(&"Issuing".to_owned()).then_some(()))
-    })
-    .await
 }

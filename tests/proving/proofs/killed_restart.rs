@@ -41,7 +41,7 @@ pub(crate) async fn halfway(ground: &Ground) -> anyhow::Result<()> {
     let waits =
         [("soak: \"10s\", within: \"2m\", hold: \"30s\"", "soak: \"1s\", within: \"40s\", hold: \"3s\"")];
     let playbooks = [("restart-sidecar", shorter(RESTART, &waits)?)];
-    let sources = "  proxies: { interval: 5s, via: pod_ip }\n";
+    let sources = "  proxies: { interval: 5s, via: pod_ip }\n  istiod: { interval: 5s }\n";
     let duty = Duty { namespace: SHOP, playbooks: &playbooks, policy: POLICY, sources, server: None };
     let home = ground.agent(&duty).await?;
     let agent = home.start_ready().await?;

@@ -62,18 +62,6 @@ impl<'g> Rounds<'g> {
         Ok(Broken { fault })
     }
 
-    /// Waits for the incident of this round; the answer is its id.
-    pub(crate) async fn found(&self, agent: &Agent<'_>) -> anyhow::Result<String> {
-        until("an incident about the route", SOON, async || {
-            let ours = |incident: &Value| {
-                incident["symptom"] == "traffic.route_errors" && !self.known.contains(&incident["id"])
-            };
-            let found = agent.incidents().await?.into_iter().find(ours);
-            Ok(found.and_then(|incident| incident["id"].as_str().map(str::to_owned)))
-        })
-        .await
-    }
-
     /// Writes to the API server within this round, oldest first.
     pub(crate) fn written(&self) -> anyhow::Result<Vec<Value>> {
         Ok(self.ground.writes()?.into_iter().skip(self.written).collect())
