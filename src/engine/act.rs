@@ -3,6 +3,7 @@
 use super::abort;
 use super::case::Case;
 use super::deadlines::{EXECUTING, PERMIT, RECONCILE_EVERY, RECONCILING, UNDO_TRIES, WRITE_GRACE};
+use super::late;
 use super::select;
 use super::standing::{self, Standing};
 use super::verify;
@@ -41,6 +42,11 @@ pub(super) fn executed(
     ended(case, outcome)
 }
 
+/// A first step that was taken for lost has arrived after all: it is verified as any other, not planned anew.
+pub(super) fn arrived(case: Case<'_>) -> Vec<Change> {
+    ended(case, &Outcome::Done { detail: "it arrived after it was taken for lost".to_owned() })
+}
+
 /// The running step ended with this outcome, as its effector or the state of the cluster says.
 fn ended(mut case: Case<'_>, outcome: &Outcome) -> Vec<Change> {
     let (incident, step, direction) = (case.id(), case.incident.step, case.incident.direction);
@@ -67,7 +73,7 @@ fn forward(mut case: Case<'_>, outcome: &Outcome) -> Vec<Change> {
         Outcome::Unknown { why } => reconcile(case, why),
         Outcome::Stale { why } => {
             let reason = Reason::Stale { why: why.clone() };
-            // Once is a race, twice is somebody else at work: people decide.
+            // Once is a race, maybe with our own write that arrives late; twice is somebody else at work: people decide.
             if case.incident.step == 0 && case.incident.stale <= 1 {
                 case.note(reason);
                 return select::again(case);
@@ -221,15 +227,11 @@ pub(super) fn reconciled(mut case: Case<'_>) -> Vec<Change> {
     }
 }
 
-/// What a step says that was found not to have arrived; undo steps are counted by it.
-const NOT_ARRIVED: &str = "the write did not arrive";
-
 /// The write never arrived. Forward, all is decided anew on fresh facts, budgets included; an undo is
 /// still owed, until it was tried often enough.
 fn not_done(mut case: Case<'_>) -> Vec<Change> {
     let (incident, step, direction) = (case.id(), case.incident.step, case.incident.direction);
-    let why = NOT_ARRIVED.to_owned();
-    let outcome = Outcome::Stale { why: why.clone() };
+    let (why, outcome) = (late::NOT_ARRIVED.to_owned(), late::lost());
     case.push(Change::StepEnded { incident, step, direction, outcome: outcome.clone() });
     let tries = case.incident.steps.iter();
     let tries = tries.filter(|result| result.direction == direction && result.outcome == outcome).count();

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::charges;
 use super::deadlines::{ENDED_KEPT, seconds};
 use super::hear;
 use super::history;
+use super::late;
 use super::state::{LastEnd, State, acts, waits_for_others};
 use super::stops;
 use crate::model::action::Action;
@@ -55,7 +57,7 @@ fn shared(state: &mut State, at: Timestamp, change: &Change) {
             state.draining = false;
         }
         Change::AttemptsRefilled { .. } | Change::Charged { .. } | Change::StepEnded { .. } => {
-            budgets(state, change);
+            charges::fold(state, change);
         }
         Change::RevisionInForce { .. }
         | Change::RevisionGood { .. }
@@ -85,50 +87,6 @@ fn shared(state: &mut State, at: Timestamp, change: &Change) {
             state.regate.remove(incident);
         }
         _ => {}
-    }
-}
-
-/// What acts cost: one is charged to its target and its owner, and given back after a healthy period.
-#[expect(clippy::wildcard_enum_match_arm, reason = "three changes touch the budgets")]
-fn budgets(state: &mut State, change: &Change) {
-    match change {
-        Change::AttemptsRefilled { key } => {
-            // Its members lie right behind it in the order of keys.
-            let own = state.attempts.range_mut(key.clone()..).take_while(|(own, _)| own.budget() == *key);
-            own.for_each(|(_, attempts)| attempts.refill());
-            let open: Vec<IncidentId> = state
-                .open
-                .range(key.clone()..)
-                .take_while(|(own, _)| own.budget() == *key)
-                .map(|(_, id)| id.clone())
-                .collect();
-            for id in open {
-                let case = state.case_mut(&id);
-                case.into_iter().for_each(|case| (case.attempts, case.unwritten) = (0, 0));
-            }
-        }
-        Change::Charged { charge, .. } => {
-            state.ledger.charge(charge);
-            state.attempts.entry(charge.key.budget()).or_default().spend();
-            if charge.key.member.is_some() {
-                state.attempts.entry(charge.key.clone()).or_default().spend();
-            }
-        }
-        _ => unwritten(state, change),
-    }
-}
-
-/// A first step that surely wrote nothing: its target has nothing to rest from.
-fn unwritten(state: &mut State, change: &Change) {
-    let Change::StepEnded { incident, step: 0, direction: Direction::Forward, outcome } = change else {
-        return;
-    };
-    let nothing = matches!(outcome, Outcome::Stale { .. } | Outcome::Failed { .. });
-    if let Some(case) = state.case_mut(incident).filter(|_| nothing) {
-        case.unwritten += 1;
-        let key = case.key.clone();
-        state.ledger.wrote_nothing(&key);
-        state.attempts.entry(key).or_default().unwritten += 1;
     }
 }
 
@@ -302,7 +260,7 @@ pub(super) fn fold(case: &mut Incident, at: Timestamp, change: &Change) {
         Change::StepEnded { step, direction, outcome, .. } => {
             case.steps.push(StepResult { step: *step, direction: *direction, outcome: outcome.clone() });
             case.reconciling = false;
-            if matches!(outcome, Outcome::Stale { .. }) {
+            if late::raced(outcome) {
                 case.stale += 1;
             }
             expire(case, at, *step, *direction, outcome);

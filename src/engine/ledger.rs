@@ -66,9 +66,16 @@ impl Ledger {
 
     /// The last act of a key turned out to have written nothing. It still counts for the limits.
     pub(super) fn wrote_nothing(&mut self, key: &IncidentKey) {
-        if let Some(charge) = self.0.iter_mut().rev().find(|charge| charge.key == *key) {
-            charge.wrote = false;
-        }
+        self.last_of(key).into_iter().for_each(|charge| charge.wrote = false);
+    }
+
+    /// The last act of a key turned out to have been written after all.
+    pub(super) fn wrote_late(&mut self, key: &IncidentKey) {
+        self.last_of(key).into_iter().for_each(|charge| charge.wrote = true);
+    }
+
+    fn last_of(&mut self, key: &IncidentKey) -> Option<&mut Charge> {
+        self.0.iter_mut().rev().find(|charge| charge.key == *key)
     }
 }
 

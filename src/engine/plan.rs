@@ -4,6 +4,7 @@ use super::act;
 use super::case::Case;
 use super::deadlines::{INSPECTING, PLANNED, READ_AGAIN, READ_TRIES};
 use super::gate;
+use super::late;
 use super::refusals;
 use crate::model::action::Action;
 use crate::model::change::Change;
@@ -34,6 +35,9 @@ pub(super) fn inspected(mut case: Case<'_>, inspection: u32, findings: &Findings
     }
     if reconciling {
         return act::reconciled(case);
+    }
+    if late::arrived(&case, findings) {
+        return act::arrived(case);
     }
     let chosen = choose(&mut case, findings);
     if hopes(&case, findings) {

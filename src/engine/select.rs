@@ -6,6 +6,7 @@ use super::case::Case;
 use super::cause;
 use super::deadlines::INSPECTING;
 use super::history::good_revisions;
+use super::late;
 use super::standing;
 use crate::model::change::Change;
 use crate::model::incident::{IncidentId, PassedOver, Phase};
@@ -65,9 +66,8 @@ pub(super) fn inspect(case: &mut Case<'_>) {
         indicators.extend(playbook.recover.iter().map(|recover| recover.indicator.clone()));
     }
     // What was begun is read back whatever the playbooks of today ask for.
-    if case.incident.reconciling
-        && let Some(running) = case.running()
-    {
+    let begun = if case.incident.reconciling { case.running() } else { late::awaited(case) };
+    if let Some(running) = begun {
         needs.extend(standing::facts(&running).iter().map(|fact| (*fact).to_owned()));
     }
     let (uid, good) = good_revisions(case.state, &case.incident.subject);

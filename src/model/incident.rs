@@ -286,7 +286,7 @@ pub struct Incident {
     pub permit_until: Option<Timestamp>,
     /// Results of steps, in order, over all attempts.
     pub steps: Vec<StepResult>,
-    /// Times a stale precondition sent it back to inspection.
+    /// Times a stale precondition sent it back to inspection; a write that was lost on its way is none.
     pub stale: u32,
     /// Whether a step's outcome must be read from state before anything else.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
