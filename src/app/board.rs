@@ -19,7 +19,10 @@ use crate::cluster::{Cluster, Watched};
 use crate::config::History;
 use crate::engine::State;
 use crate::health::{Board, Conditions, Fired, Waits, probe};
+use crate::model::change::Change;
 use crate::model::indicator::{Figure, Level, Probe, Reading};
+use crate::model::reason::Reason;
+use crate::model::record::Draft;
 use crate::model::signal::Signal;
 use crate::model::subject::Subject;
 use crate::rules::{Check, Indicator, Reader, Rules};
@@ -100,6 +103,18 @@ impl Boards {
                 self.lock().resume(&self.rules.indicators, fired, at);
                 self.conditions().resume(fired, at);
             }
+        }
+    }
+
+    /// Takes up what was measured to be over: a relapse is news.
+    pub fn heed(&self, state: &State, draft: &Draft) {
+        let over = draft.changes.iter().filter_map(|change| match change {
+            Change::Ended { incident, reason: Reason::Recovered { .. }, .. } => state.incidents.get(incident),
+            _ => None,
+        });
+        for case in over {
+            let of = (case.key.family.as_str(), &case.subject);
+            self.lock().recovered(&self.rules.indicators, of, draft.event.at);
         }
     }
 

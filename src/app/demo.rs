@@ -149,7 +149,11 @@ async fn heal(options: &Options, path: &Path) -> anyhow::Result<Summary> {
     let failing = driver.failing();
     let heard = Arc::new(Mutex::new(Heard::default()));
     let taking = Arc::clone(&heard);
-    driver.watch(Box::new(move |_, draft| taking.lock().unwrap_or_else(PoisonError::into_inner).take(draft)));
+    let watching = Arc::clone(&boards);
+    driver.watch(Box::new(move |state, draft| {
+        watching.heed(state, draft);
+        taking.lock().unwrap_or_else(PoisonError::into_inner).take(draft);
+    }));
 
     let (results, results_in) = mpsc::unbounded_channel();
     let (sources, sources_in) = mpsc::channel(1_024);

@@ -102,7 +102,7 @@ pub async fn run(mut setup: Setup) -> anyhow::Result<()> {
     let draining = Arc::new(AtomicBool::new(false));
     feed::first_records(&results, &setup.files, setup.cap, journal_id);
     let mut driver = Driver::new(Box::new(journal), Arc::clone(&rules), clock)?;
-    driver.watch(measuring(metrics.clone()));
+    driver.watch(measuring(metrics.clone(), Arc::clone(&boards)));
     let agent: Arc<dyn Agent> = Arc::new(Running {
         cluster: Arc::clone(&cluster),
         boards: Arc::clone(&boards),
@@ -224,10 +224,11 @@ fn known_subjects(state: &State) -> Vec<Subject> {
     there.map(|(subject, _)| subject).chain(ill).cloned().collect()
 }
 
-fn measuring(metrics: Metrics) -> super::driver::Watcher {
+fn measuring(metrics: Metrics, boards: Arc<Boards>) -> super::driver::Watcher {
     let held = ["pause", "storm", "breaker"]
         .map(|kind| metrics.held.get_or_create(&Metrics::label("kind", kind)).clone());
     Box::new(move |state: &State, draft: &Draft| {
+        boards.heed(state, draft);
         // Sentences nobody reads are not made.
         if tracing::enabled!(tracing::Level::INFO) {
             for story::Line { word, text } in story::lines(draft) {

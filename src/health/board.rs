@@ -42,6 +42,14 @@ pub fn probe(indicator: &Indicator, reading: &Reading) -> Probe {
 struct Track {
     last: Probe,
     edge: Edge,
+    /// Until then readings still look back at an illness that was measured to be over.
+    past: Timestamp,
+}
+
+impl Track {
+    fn new(last: Probe, edge: Edge) -> Self {
+        Self { last, edge, past: Timestamp::MIN }
+    }
 }
 
 /// The last readings. Not journaled: after a restart it fills again within one interval.
@@ -57,11 +65,14 @@ impl Board {
         let indicator = catalogue.get(&reading.indicator)?;
         let now = probe(indicator, reading);
         let key = (reading.indicator.clone(), reading.subject.clone());
-        let fresh = || Track { last: now.clone(), edge: Edge::new(reading.at) };
+        let fresh = || Track::new(now.clone(), Edge::new(reading.at));
         let track = self.tracks.entry(key).or_insert_with(fresh);
         track.last = now;
         let figure = track.last.figure.filter(|_| track.last.level != Level::Unknown)?;
         let trigger = indicator.trigger.as_ref().filter(|trigger| trigger.of == reading.subject.kind)?;
+        if reading.at < track.past {
+            return None;
+        }
         // Many samples are asked for to begin with; it is over only when the value says so. Clients that
         // gave up send fewer requests, and their silence is no recovery.
         let enough = figure.samples >= trigger.min_samples || track.edge.is_firing();
@@ -83,8 +94,23 @@ impl Board {
             let why = "not measured since the restart".to_owned();
             let (indicator, level) = (indicator.id.clone(), Level::Unknown);
             let last = Probe { indicator: indicator.clone(), figure: None, level, why, at };
-            let track = Track { last, edge: Edge::resumed(at) };
-            self.tracks.insert((indicator, subject.clone()), track);
+            self.tracks.insert((indicator, subject.clone()), Track::new(last, Edge::resumed(at)));
+        }
+    }
+
+    /// An illness of this family was measured to be over, by figures since the act. What still fired for it fires
+    /// no more, or a relapse before the end of its hold time would be no edge, and nobody would be told. As long
+    /// as readings look back at what is over, they begin nothing.
+    pub fn recovered(&mut self, catalogue: &Catalogue, (family, subject): (&str, &Subject), at: Timestamp) {
+        let of_family = |indicator: &&Indicator| {
+            indicator.trigger.as_ref().is_some_and(|trigger| trigger.symptom.family() == family)
+        };
+        for indicator in catalogue.iter().filter(of_family) {
+            let Some(track) = self.tracks.get_mut(&(indicator.id.clone(), subject.clone())) else { continue };
+            if track.edge.is_firing() {
+                track.edge = Edge::new(at);
+                track.past = at.saturating_add(indicator.reader.looks_back()).unwrap_or(at);
+            }
         }
     }
 
@@ -197,6 +223,32 @@ mod tests {
             states.extend(board.take(&rules.indicators, &reading(second, figure)).map(|s| (second, s.state)));
         }
         assert_eq!(states, [(45, SignalState::Resolved)]);
+    }
+
+    #[test]
+    fn a_relapse_right_after_a_measured_recovery_is_told_and_what_is_over_is_not() {
+        let rules = Rules::load(&RuleFiles::embedded(), None).unwrap().rules;
+        let ill = |second: i64| reading(second, Ok((0.30, 500.0)));
+        let well = |second: i64| reading(second, Ok((0.001, 500.0)));
+        // It looks back for a minute and has to hold for ten seconds.
+        for (end, told) in [(90, vec![85]), (70, vec![])] {
+            let mut board = Board::default();
+            let mut states: Vec<(i64, SignalState)> = Vec::new();
+            for second in (0..=end).step_by(5) {
+                if second == 15 {
+                    let subject = ill(0).subject;
+                    board.recovered(&rules.indicators, ("security", &subject), ill(second).at);
+                    board.recovered(&rules.indicators, ("traffic", &subject), ill(second).at);
+                }
+                // Mutation: without `recovered` the relapse at 40 s is no edge; without `past` what is over is
+                // told once more at 25 s.
+                let now = if (30..40).contains(&second) { well(second) } else { ill(second) };
+                states.extend(board.take(&rules.indicators, &now).map(|s| (second, s.state)));
+            }
+            let told = told.into_iter().map(|second| (second, SignalState::Firing));
+            let expected: Vec<_> = std::iter::once((10, SignalState::Firing)).chain(told).collect();
+            assert_eq!(states, expected);
+        }
     }
 
     #[test]
