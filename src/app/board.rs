@@ -114,7 +114,8 @@ impl Boards {
         });
         for case in over {
             let of = (case.key.family.as_str(), &case.subject);
-            self.lock().recovered(&self.rules.indicators, of, draft.event.at);
+            let looks_back = |indicator: &Indicator| self.looks_back(indicator);
+            self.lock().recovered(&self.rules.indicators, of, draft.event.at, looks_back);
         }
     }
 

@@ -15,7 +15,7 @@ use crate::model::reason::Reason;
 use crate::model::signal::Symptom;
 
 /// How long proxies get to catch up by themselves once their control plane is back: an istiod pushes to all
-/// of them within seconds, and a stale one is only told after thirty.
+/// of them within seconds, and a stale one is only told after minutes.
 const CATCH_UP: SignedDuration = SignedDuration::from_secs(45);
 
 /// What changes the health of a key, whether its case is open or over. What is said of a member counts for

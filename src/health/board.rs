@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::edge::{Edge, Hold};
 use crate::model::indicator::{Figure, Level, Probe, Reading};
@@ -100,8 +100,14 @@ impl Board {
 
     /// An illness of this family was measured to be over, by figures since the act. What still fired for it fires
     /// no more, or a relapse before the end of its hold time would be no edge, and nobody would be told. As long
-    /// as readings look back at what is over, they begin nothing.
-    pub fn recovered(&mut self, catalogue: &Catalogue, (family, subject): (&str, &Subject), at: Timestamp) {
+    /// as readings look back at what is over (`looks_back` tells for how long each does), they begin nothing.
+    pub fn recovered(
+        &mut self,
+        catalogue: &Catalogue,
+        (family, subject): (&str, &Subject),
+        at: Timestamp,
+        looks_back: impl Fn(&Indicator) -> SignedDuration,
+    ) {
         let of_family = |indicator: &&Indicator| {
             indicator.trigger.as_ref().is_some_and(|trigger| trigger.symptom.family() == family)
         };
@@ -109,7 +115,7 @@ impl Board {
             let Some(track) = self.tracks.get_mut(&(indicator.id.clone(), subject.clone())) else { continue };
             if track.edge.is_firing() {
                 track.edge = Edge::new(at);
-                track.past = at.saturating_add(indicator.reader.looks_back()).unwrap_or(at);
+                track.past = at.saturating_add(looks_back(indicator)).unwrap_or(at);
             }
         }
     }
@@ -236,9 +242,10 @@ mod tests {
             let mut states: Vec<(i64, SignalState)> = Vec::new();
             for second in (0..=end).step_by(5) {
                 if second == 15 {
-                    let subject = ill(0).subject;
-                    board.recovered(&rules.indicators, ("security", &subject), ill(second).at);
-                    board.recovered(&rules.indicators, ("traffic", &subject), ill(second).at);
+                    let (subject, at) = (ill(0).subject, ill(second).at);
+                    let minute = |_: &Indicator| SignedDuration::from_mins(1);
+                    board.recovered(&rules.indicators, ("security", &subject), at, minute);
+                    board.recovered(&rules.indicators, ("traffic", &subject), at, minute);
                 }
                 // Mutation: without `recovered` the relapse at 40 s is no edge; without `past` what is over is
                 // told once more at 25 s.

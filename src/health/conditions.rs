@@ -24,14 +24,16 @@ pub struct Condition {
     pub hold: Hold,
 }
 
-/// A proxy does not acknowledge what it is sent. A push is acknowledged within a second; half a minute is
-/// beyond any that is only slow.
+/// A proxy does not acknowledge what it is sent. A push is acknowledged within a second, and half a minute is
+/// beyond any that is only slow; but a connection of istiod ends by itself within half an hour, a push that was
+/// lost is repeated with the next change, and nobody restarts a proxy that still serves before five minutes. Told
+/// earlier, the case would end with that answer long before there is anything to do.
 pub const STALE: Condition = Condition {
     symptom: "data_plane.proxy_stale",
     of: "Pod",
     source: "istiod",
     severity: Severity::Warning,
-    hold: Hold { begin_s: 30, end_s: 0 },
+    hold: Hold { begin_s: 300, end_s: 0 },
 };
 
 /// A proxy rejects what it is sent, and says so itself.
@@ -165,18 +167,19 @@ mod tests {
         let mut told = Vec::new();
         for (second, met) in [
             (0, Ok(true)),
-            (20, Ok(false)), // a push that came through
-            (30, Ok(true)),
-            (50, Err("a replica was not read")), // Mutation: taking it for "not met" starts the time anew
-            (60, Ok(true)),
-            (70, Ok(true)),
-            (80, Err("a replica was not read")), // Mutation: taking it for "not met" ends it here
-            (90, Ok(false)),
-            (100, Ok(false)),
+            (200, Ok(false)), // a push that came through
+            (300, Ok(true)),
+            (500, Err("a replica was not read")), // Mutation: taking it for "not met" starts the time anew
+            (599, Ok(true)),
+            (600, Ok(true)),
+            (700, Ok(true)),
+            (800, Err("a replica was not read")), // Mutation: taking it for "not met" ends it here
+            (900, Ok(false)),
+            (901, Ok(false)),
         ] {
             told.extend(conditions.take(&STALE, seen(second, met)).map(|s| (second, s.state)));
         }
-        assert_eq!(told, [(60, SignalState::Firing), (90, SignalState::Resolved)]);
+        assert_eq!(told, [(600, SignalState::Firing), (900, SignalState::Resolved)]);
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! The catalogue of indicators: what is measured, how it is read, and when it is a symptom.
 
-use jiff::SignedDuration;
-
 use super::note::Note;
 use crate::model::indicator::{Level, Overflow};
 use crate::model::signal::Symptom;
@@ -80,17 +78,6 @@ impl Reader {
             Self::Check(Check::ProxyLiveness) => "proxy_check",
             Self::Check(Check::ConfigDistribution) => "istiod",
             Self::Check(Check::ControlPlaneReady | Check::CertificateValidity) => "kubernetes",
-        }
-    }
-
-    /// How far back a reading looks; a look of our own is at now.
-    #[must_use]
-    pub fn looks_back(&self) -> SignedDuration {
-        match self {
-            Self::Prometheus(queries) => {
-                SignedDuration::from_secs(i64::try_from(queries.window_s).unwrap_or(i64::MAX))
-            }
-            Self::Check(_) => SignedDuration::ZERO,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use tokio::sync::mpsc;
 
 use super::{Boards, Closed, overflow};
@@ -109,6 +110,16 @@ impl Boards {
     /// Readings look back as far as the indicator says, but not longer than a revision has to prove itself.
     fn window(&self, indicator: &Indicator) -> u64 {
         queries(indicator).map_or(0, |queries| queries.window_s).min(self.history.hold_s).max(1)
+    }
+
+    /// How far back the readings of the polls look; those of a check are of now.
+    pub(super) fn looks_back(&self, indicator: &Indicator) -> SignedDuration {
+        let window_s = match &indicator.reader {
+            Reader::Prometheus(_) if indicator.id == ROUTE_ERRORS => self.window(indicator),
+            Reader::Prometheus(queries) => queries.window_s,
+            Reader::Check(_) => 0,
+        };
+        SignedDuration::from_secs(i64::try_from(window_s).unwrap_or(i64::MAX))
     }
 
     async fn read_routes(&self, indicator: &Indicator, window_s: u64) -> Vec<(Arc<Route>, Reading)> {
