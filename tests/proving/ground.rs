@@ -319,12 +319,18 @@ impl Ground {
     }
 
     /// What the agent's account asked of the API server and was answered. Reads, dry runs, questions about its
-    /// own rights and port-forwards (the API server calls them reads) are left out.
+    /// own rights and port-forwards (the API server calls them reads) are left out. The oldest comes first, also
+    /// where two API servers tell.
     pub(crate) fn writes(&self) -> anyhow::Result<Vec<Value>> {
         const READS: [&str; 3] = ["get", "list", "watch"];
         let user = user();
-        let all = self.plane.requests()?.into_iter();
+        let mut all = self.plane.requests()?;
+        all.sort_by(|a, b| {
+            let at = |request: &Value| request["requestReceivedTimestamp"].as_str().map(str::to_owned);
+            at(a).cmp(&at(b))
+        });
         Ok(all
+            .into_iter()
             .filter(|request| {
                 let text =
                     |pointer: &str| request.pointer(pointer).and_then(Value::as_str).unwrap_or_default();

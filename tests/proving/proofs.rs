@@ -15,6 +15,7 @@ mod overload;
 mod refused;
 mod rounds;
 mod routing;
+mod server_gone;
 mod shop;
 
 use futures::future::LocalBoxFuture;
@@ -24,7 +25,7 @@ use crate::ground::Ground;
 /// A proof.
 pub(crate) type Proof = for<'g> fn(&'g Ground) -> LocalBoxFuture<'g, anyhow::Result<()>>;
 
-/// All of them.
+/// All of them; the longest first, so that it does not run alone in the end.
 pub(crate) const PROOFS: &[(&str, Proof)] = &[
     ("the_ground_carries_traffic_and_its_pods_live", |g| Box::pin(ground::carries(g))),
     ("pods_start_and_end_as_a_kubelet_has_it", |g| Box::pin(kubelet::lives(g))),
@@ -40,6 +41,9 @@ pub(crate) const PROOFS: &[(&str, Proof)] = &[
     ("a_frozen_envoy_is_restarted_alone_and_early", |g| Box::pin(frozen::is_restarted(g))),
     ("what_would_come_back_with_less_is_left_alone", |g| Box::pin(refused::is_left_alone(g))),
     ("nothing_is_done_while_prometheus_cannot_be_believed", |g| Box::pin(metrics_gone::waits(g))),
+    ("an_api_server_that_fails_in_an_act_costs_time_and_nothing_else", |g| {
+        Box::pin(server_gone::ends_well(g))
+    }),
     ("an_agent_killed_between_drain_and_quit_restarts_the_sidecar_once", |g| {
         Box::pin(killed_restart::halfway(g))
     }),

@@ -96,6 +96,18 @@ impl<'g> Rounds<'g> {
         Ok(ended)
     }
 
+    /// Waits until the agent has found this round's errors by itself; the answer is the incident.
+    pub(crate) async fn found(&self, agent: &Agent<'_>) -> anyhow::Result<String> {
+        until("the agent finds the errors", LONG, async || {
+            let all = agent.incidents().await?;
+            let new = |incident: &&Value| {
+                incident["symptom"] == "traffic.route_errors" && !self.known.contains(&incident["id"])
+            };
+            Ok(all.iter().rfind(new).and_then(|incident| incident["id"].as_str()).map(str::to_owned))
+        })
+        .await
+    }
+
     /// An alert of somebody who sees the errors.
     pub(crate) async fn alert(&self, agent: &Agent<'_>) -> anyhow::Result<String> {
         let alert = json!({
