@@ -17,6 +17,7 @@ mod rounds;
 mod routing;
 mod server_gone;
 mod shop;
+mod stale;
 
 use futures::future::LocalBoxFuture;
 
@@ -27,6 +28,7 @@ pub(crate) type Proof = for<'g> fn(&'g Ground) -> LocalBoxFuture<'g, anyhow::Res
 
 /// All of them; the longest first, so that it does not run alone in the end.
 pub(crate) const PROOFS: &[(&str, Proof)] = &[
+    ("fifty_stale_proxies_are_symptoms_of_an_istiod_that_is_down", |g| Box::pin(stale::is_explained(g))),
     ("the_ground_carries_traffic_and_its_pods_live", |g| Box::pin(ground::carries(g))),
     ("pods_start_and_end_as_a_kubelet_has_it", |g| Box::pin(kubelet::lives(g))),
     ("a_bad_route_is_rolled_back_and_nothing_else_is_touched", |g| Box::pin(bad_route::rolled_back(g))),

@@ -31,6 +31,7 @@ use super::objects::Mesh;
 use super::proxy::{announced, replace};
 use connection::Connection;
 use numbers::Numbers;
+pub(crate) use serve::NOT_READY;
 use watches::Objects;
 
 /// A change waits this long for more of them, and no longer than the most in all.

@@ -17,6 +17,10 @@ use tower::ServiceExt as _;
 
 use super::{Plane, numbers};
 
+/// While there is a file of this name in the folder of the proxies, it is not ready. It still tells how its
+/// proxies are, as a real one does whose caches wait for the API server.
+pub(crate) const NOT_READY: &str = "istiod-not-ready";
+
 /// Serves until the listener fails.
 pub(super) async fn serve(listener: TcpListener, plane: Arc<Plane>) -> anyhow::Result<()> {
     let router = router(plane).into_make_service_with_connect_info::<SocketAddr>();
@@ -45,7 +49,8 @@ async fn metrics(State(plane): State<Arc<Plane>>) -> String {
 }
 
 async fn ready(State(plane): State<Arc<Plane>>) -> StatusCode {
-    if plane.lock().objects.whole() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+    let ready = plane.lock().objects.whole() && !plane.root.join(NOT_READY).exists();
+    if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
 /// The trial of who is answered.
