@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 /// How long a process may take to end before it is killed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -133,21 +133,33 @@ impl Component {
         }
     }
 
-    /// Freezes it (SIGSTOP): its ports still take connections, and nobody answers.
+    /// Freezes it (SIGSTOP): its ports still take connections, and nobody answers. On a busy machine its threads
+    /// run on for a while after the signal; when this returns, none of them does.
     pub(crate) fn freeze(&self) -> anyhow::Result<()> {
-        self.send(Signal::STOP)
+        let pid = self.send(Signal::STOP)?;
+        // That it has stopped stays to be seen until it goes on, also for the next who asks.
+        let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        let step = Duration::from_millis(1);
+        for _ in 0..PATIENCE.as_millis() / step.as_millis() {
+            if rustix::process::waitid(WaitId::Pid(pid), stopped)?.is_some() {
+                return Ok(());
+            }
+            std::thread::sleep(step);
+        }
+        anyhow::bail!("{} does not freeze", self.name)
     }
 
     /// Lets it go on (SIGCONT).
     pub(crate) fn thaw(&self) -> anyhow::Result<()> {
-        self.send(Signal::CONT)
+        self.send(Signal::CONT).map(|_| ())
     }
 
-    fn send(&self, signal: Signal) -> anyhow::Result<()> {
+    fn send(&self, signal: Signal) -> anyhow::Result<Pid> {
         let running = self.running();
         let running = running.as_ref().with_context(|| format!("{} does not run", self.name))?;
-        rustix::process::kill_process(running.pid()?, signal)
-            .with_context(|| format!("{} got no signal", self.name))
+        let pid = running.pid()?;
+        rustix::process::kill_process(pid, signal).with_context(|| format!("{} got no signal", self.name))?;
+        Ok(pid)
     }
 }
 

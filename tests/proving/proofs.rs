@@ -13,6 +13,7 @@ mod metrics_gone;
 mod no_help;
 mod overload;
 mod refused;
+mod renewals;
 mod rounds;
 mod routing;
 mod server_gone;
@@ -48,6 +49,9 @@ pub(crate) const PROOFS: &[(&str, Proof)] = &[
     }),
     ("an_agent_killed_between_drain_and_quit_restarts_the_sidecar_once", |g| {
         Box::pin(killed_restart::halfway(g))
+    }),
+    ("a_certificate_near_its_end_is_renewed_once_and_a_renewal_that_hangs_is_told", |g| {
+        Box::pin(renewals::told(g))
     }),
     ("in_mode_observe_four_faults_lead_to_four_plans_and_no_write", |g| {
         Box::pin(looks_only::writes_nothing(g))

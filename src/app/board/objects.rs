@@ -102,11 +102,11 @@ impl Boards {
         signals
     }
 
-    /// Share of the life that a certificate has left.
+    /// Share of its life that a certificate has left, short while its renewal is overdue.
     pub(super) fn validity(&self, whom: &Whom<'_>) -> Result<Figure, String> {
         let found = self.cluster.certificate(whom.subject);
         let found = found.ok_or_else(|| format!("{} is not in our cache", whom.subject))?;
-        life(&found).left(self.clock.elsewhere())
+        life(&found).validity(self.clock.elsewhere())
     }
 
     /// Share of a control plane's replicas that are ready.
@@ -122,7 +122,7 @@ fn life(certificate: &Certificate) -> Life {
         not_before: certificate.not_before,
         not_after: certificate.not_after,
         renewal: certificate.renewal,
-        issuing: certificate.issuing.is_some(),
+        issuing: certificate.issuing,
     }
 }
 

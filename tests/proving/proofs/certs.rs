@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use jiff::SignedDuration;
-use kube::api::{Patch, PatchParams};
+use jiff::{SignedDuration, Timestamp};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use meshmend::clock::Clock;
 use serde_json::{Value, json};
 
@@ -63,17 +63,89 @@ pub(crate) async fn nears_its_end(
     name: &str,
 ) -> anyhow::Result<()> {
     controllers.freeze()?;
-    let now = Clock::wall();
-    let minutes = |minutes: i64| (now + SignedDuration::from_mins(minutes)).strftime("%FT%TZ").to_string();
-    let old = json!({ "status": {
-        "notBefore": minutes(-55), "renewalTime": minutes(-10), "notAfter": minutes(5),
-    } });
+    let minutes = |minutes: i64| second(Clock::wall() + SignedDuration::from_mins(minutes));
+    let old = json!({ "notBefore": minutes(-55), "renewalTime": minutes(-10), "notAfter": minutes(5) });
+    report(ground, name, &old).await
+}
+
+/// While the controllers hang, a certificate has been on its way since then.
+pub(crate) async fn issuing_since(ground: &Ground, name: &str, since: Timestamp) -> anyhow::Result<()> {
+    let found = ground.read(place(name)).await?;
+    let all = found["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let mut conditions: Vec<Value> = all.into_iter().filter(|one| one["type"] != "Issuing").collect();
+    conditions.push(json!({
+        "type": "Issuing", "status": "True", "reason": "Renewing", "lastTransitionTime": second(since),
+        "message": "Renewing certificate as renewal was scheduled",
+    }));
+    report(ground, name, &json!({ "conditions": conditions })).await
+}
+
+/// Writes into the status of a certificate.
+async fn report(ground: &Ground, name: &str, status: &Value) -> anyhow::Result<()> {
+    let patch = json!({ "status": status });
     ground
         .api(SHOP, VERSION, "Certificate")
-        .patch_status(name, &PatchParams::default(), &Patch::Merge(&old))
+        .patch_status(name, &PatchParams::default(), &Patch::Merge(&patch))
         .await
         .with_context(|| format!("the status of {name}"))?;
     Ok(())
+}
+
+/// A time as Kubernetes writes it.
+fn second(at: Timestamp) -> String {
+    at.strftime("%FT%TZ").to_string()
+}
+
+/// Makes an authority of our own, with its key in a Secret that nobody keeps, and an issuer of that name that
+/// signs with it.
+pub(crate) async fn authority(ground: &Ground, name: &str) -> anyhow::Result<()> {
+    issuer(ground, "root", &json!({ "selfSigned": {} })).await?;
+    certificate(ground, ("root", "root"), &json!({ "isCA": true, "commonName": "root" })).await?;
+    issued(ground, "root", 1).await?;
+    let data = ground.read((SHOP, "v1", "Secret", "root-tls")).await?["data"].take();
+    ground
+        .apply_object(json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name, "namespace": SHOP },
+            "type": "kubernetes.io/tls", "data": data,
+        }))
+        .await?;
+    issuer(ground, name, &json!({ "ca": { "secretName": name } })).await
+}
+
+/// Takes the key of an authority away, and waits until its issuer says that it is not ready.
+pub(crate) async fn lose_authority(
+    ground: &Ground,
+    controllers: &Arc<Component>,
+    name: &str,
+) -> anyhow::Result<()> {
+    ground.api(SHOP, "v1", "Secret").delete(name, &DeleteParams::default()).await?;
+    controllers.thaw()?;
+    until(&format!("issuer {name} is not ready"), ISSUED, async || {
+        let found = ground.read((SHOP, VERSION, "Issuer", name)).await?;
+        Ok(conditions(&found).is_empty().then_some(()))
+    })
+    .await
+}
+
+/// What cert-manager says of the request for this revision of a certificate.
+pub(crate) async fn request(ground: &Ground, name: &str, revision: u64) -> anyhow::Result<Option<Value>> {
+    let all = ground.api(SHOP, VERSION, "CertificateRequest").list(&ListParams::default()).await?;
+    let revision = revision.to_string();
+    let ours = |request: &Value| {
+        let notes = &request["metadata"]["annotations"];
+        notes["cert-manager.io/certificate-name"] == name
+            && notes["cert-manager.io/certificate-revision"] == revision.as_str()
+    };
+    let all = all.items.into_iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>()?;
+    Ok(all.into_iter().find(ours))
+}
+
+/// The certificate in its Secret.
+pub(crate) async fn text(ground: &Ground, name: &str) -> anyhow::Result<Value> {
+    let secret = format!("{name}-tls");
+    let text = ground.read((SHOP, "v1", "Secret", &secret)).await?["data"]["tls.crt"].take();
+    anyhow::ensure!(text.is_string(), "{secret} has a certificate: {text}");
+    Ok(text)
 }
 
 /// Types of the conditions that say True.
