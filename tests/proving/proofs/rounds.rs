@@ -62,6 +62,20 @@ impl<'g> Rounds<'g> {
         Ok(Broken { fault })
     }
 
+    /// The case of this round, which the agent opens by itself.
+    pub(crate) async fn noticed(&self, agent: &Agent<'_>) -> anyhow::Result<String> {
+        let ours = |incident: &&Value| {
+            let of = (&incident["symptom"], &incident["subject"]["name"]);
+            of == (&json!("traffic.route_errors"), &json!(ROUTE.3)) && !self.known.contains(&incident["id"])
+        };
+        until("the agent sees the errors", SOON, async || {
+            let all = agent.incidents().await?;
+            let id = all.iter().rfind(ours).and_then(|incident| incident["id"].as_str());
+            Ok(id.map(str::to_owned))
+        })
+        .await
+    }
+
     /// Writes to the API server within this round, oldest first.
     pub(crate) fn written(&self) -> anyhow::Result<Vec<Value>> {
         Ok(self.ground.writes()?.into_iter().skip(self.written).collect())
