@@ -108,11 +108,9 @@ impl Boards {
 
     /// Takes up what was measured to be over: a relapse is news.
     pub fn heed(&self, state: &State, draft: &Draft) {
-        let over = draft.changes.iter().filter_map(|change| match change {
-            Change::Ended { incident, reason: Reason::Recovered { .. }, .. } => state.incidents.get(incident),
-            _ => None,
-        });
-        for case in over {
+        for change in &draft.changes {
+            let Change::Ended { incident, reason: Reason::Recovered { .. }, .. } = change else { continue };
+            let Some(case) = state.incidents.get(incident) else { continue };
             let of = (case.key.family.as_str(), &case.subject);
             let looks_back = |indicator: &Indicator| self.looks_back(indicator);
             self.lock().recovered(&self.rules.indicators, of, draft.event.at, looks_back);

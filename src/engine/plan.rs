@@ -25,12 +25,7 @@ pub(super) fn inspected(mut case: Case<'_>, inspection: u32, findings: &Findings
     }
     let incident = case.id();
     case.push(Change::Found { incident, findings: Box::new(findings.clone()) });
-    // Whether a pod was evicted, or a rule changed, can be told without the subject.
-    let readable = matches!(
-        case.running(),
-        Some(Action::EvictPod { .. } | Action::ShedLoad { .. } | Action::Restore { .. })
-    );
-    if findings.gone && !(reconciling && readable) {
+    if findings.gone && !(reconciling && readable_without_subject(&case, findings)) {
         return case.end(Phase::Gone, Reason::SubjectGone);
     }
     if reconciling {
@@ -47,6 +42,23 @@ pub(super) fn inspected(mut case: Case<'_>, inspection: u32, findings: &Findings
         return case.changes;
     }
     settled(case, chosen)
+}
+
+/// Whether the running step can be read back although the subject is gone: that a pod was evicted, that a
+/// rule was changed, that a workload was rolled whose pod went by that.
+fn readable_without_subject(case: &Case<'_>, findings: &Findings) -> bool {
+    let workload = findings.facts.workload.is_some() || findings.missing.contains_key("workload");
+    match case.running() {
+        Some(Action::EvictPod { .. } | Action::ShedLoad { .. } | Action::Restore { .. }) => true,
+        Some(Action::RolloutRestart { .. }) => workload,
+        Some(
+            Action::RollbackRoute { .. }
+            | Action::RestartSidecar { .. }
+            | Action::RotateCertificate { .. }
+            | Action::Notify { .. },
+        )
+        | None => false,
+    }
 }
 
 /// The plan of a case whose candidates ask for nothing, in the record that opens it: a look at the cluster

@@ -5,7 +5,10 @@ mod bad_route;
 mod certs;
 mod frozen;
 mod ground;
+mod killed;
+mod killed_pods;
 mod killed_restart;
+mod killed_routing;
 mod kubelet;
 mod looks_only;
 mod managed_route;
@@ -52,6 +55,12 @@ pub(crate) const PROOFS: &[(&str, Proof)] = &[
     }),
     ("a_certificate_near_its_end_is_renewed_once_and_a_renewal_that_hangs_is_told", |g| {
         Box::pin(renewals::told(g))
+    }),
+    ("an_agent_killed_in_a_rollback_or_a_shed_finishes_it_once", |g| {
+        Box::pin(killed_routing::finished_once(g))
+    }),
+    ("an_agent_killed_in_an_act_on_pods_or_certificates_finishes_it_once", |g| {
+        Box::pin(killed_pods::finished_once(g))
     }),
     ("in_mode_observe_four_faults_lead_to_four_plans_and_no_write", |g| {
         Box::pin(looks_only::writes_nothing(g))

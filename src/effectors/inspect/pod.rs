@@ -19,6 +19,7 @@ impl Effectors {
             Ok(Some(pod)) => pod,
             Ok(None) => {
                 findings.gone = true;
+                self.outlived_by(inspect, findings).await;
                 return;
             }
             Err(why) => {
@@ -52,6 +53,14 @@ impl Effectors {
                 Err(why) => Err(why),
             };
             findings.facts.control_plane = miss(findings, inspect, "control_plane", plane);
+        }
+    }
+
+    /// The workload of a pod that is gone: a rollout takes the pod away on whose account it was made.
+    async fn outlived_by(&self, inspect: &Inspect, findings: &mut Findings) {
+        if inspect.needs.iter().any(|need| need == "workload") && rolls_out(&inspect.owner) {
+            let found = self.workload_facts_if_any(&inspect.owner).await;
+            findings.facts.workload = miss(findings, inspect, "workload", found).flatten();
         }
     }
 
@@ -121,10 +130,14 @@ impl Effectors {
 
     /// A workload by its name.
     pub(super) async fn workload_facts(&self, owner: &Subject) -> Result<WorkloadFacts, String> {
-        let found = self.cluster.read_workload(owner).await?;
-        let found = found.ok_or_else(|| format!("{owner} does not exist any more"))?;
+        let found = self.workload_facts_if_any(owner).await?;
+        found.ok_or_else(|| format!("{owner} does not exist any more"))
+    }
+
+    async fn workload_facts_if_any(&self, owner: &Subject) -> Result<Option<WorkloadFacts>, String> {
+        let Some(found) = self.cluster.read_workload(owner).await? else { return Ok(None) };
         let workload = &found.workload;
-        Ok(WorkloadFacts {
+        Ok(Some(WorkloadFacts {
             kind: workload.kind.to_owned(),
             namespace: workload.namespace.to_string(),
             name: workload.name.to_string(),
@@ -136,7 +149,7 @@ impl Effectors {
             updating: workload.updating,
             age_of_change_s: found.changed.map_or(0, |at| self.since(at)),
             managed_by: found.managed_by,
-        })
+        }))
     }
 
     /// A control plane by its Deployment. Which revision it is of is known from the watch; how many replicas

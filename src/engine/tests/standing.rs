@@ -50,6 +50,9 @@ const ROWS: &[Row] = &[
     ("scaled meanwhile", rollout, |f| rolled(f, 4, None), "not done"),
     ("another", rollout, |f| f.facts.workload.as_mut().unwrap().uid = "x".to_owned(), "other"),
     ("none", rollout, |f| f.facts.workload = None, "unknown"),
+    ("its pod went", rollout, |f| went(f, 4, Some("2026-01-01T00:00:00Z")), "done"),
+    ("its pod went by itself", rollout, |f| went(f, 3, None), "not done"),
+    ("its pod went, and nobody could look", rollout, unseen, "unknown"),
     ("no limits", shed, |_| {}, "not done"),
     ("limits", shed, |f| f.facts.destination_rule.as_mut().unwrap().shed = true, "done"),
     ("another rule", shed, |f| f.facts.destination_rule.as_mut().unwrap().name = "x".to_owned(), "other"),
@@ -81,6 +84,17 @@ const ROWS: &[Row] = &[
 fn rolled(findings: &mut Findings, generation: u64, restarted_at: Option<&str>) {
     let workload = findings.facts.workload.as_mut().unwrap();
     (workload.generation, workload.restarted_at) = (generation, restarted_at.map(str::to_owned));
+}
+
+fn went(findings: &mut Findings, generation: u64, restarted_at: Option<&str>) {
+    findings.gone = true;
+    rolled(findings, generation, restarted_at);
+}
+
+fn unseen(findings: &mut Findings) {
+    findings.gone = true;
+    findings.facts.workload = None;
+    findings.missing.insert("workload".to_owned(), "nobody answers".to_owned());
 }
 
 fn lost(findings: &mut Findings, fact: &str) {
@@ -123,8 +137,8 @@ fn planned(action: fn() -> Action) -> bool {
 }
 
 // Mutations: `executed` that takes an unknown outcome for a failure; `resume` that starts the step again;
-// `select::inspect` that does not ask for the facts of the step; `inspected` that ends a case whose evicted pod
-// is gone.
+// `select::inspect` that does not ask for the facts of the step; `inspected` that ends a case whose pod was
+// evicted, or rolled away.
 #[test]
 fn an_act_without_an_answer_is_read_back_and_never_made_twice() {
     for (what, action, edit, expected) in ROWS.iter().filter(|row| planned(row.1)) {
@@ -159,6 +173,19 @@ fn an_act_without_an_answer_is_read_back_and_never_made_twice() {
             }
         }
     }
+}
+
+// Mutation: a workload that is gone as its pod is, read again for ten minutes.
+#[test]
+fn a_rollout_of_what_is_gone_altogether_is_over() {
+    let mut desk = acting(rollout);
+    desk.executes(Outcome::Unknown { why: "time-out".to_owned() });
+    desk.wake();
+    let mut findings = found(facts("cart-1"), &desk);
+    (findings.gone, findings.facts.workload) = (true, None);
+    let id = desk.id();
+    desk.finds_all(&id, findings);
+    assert_eq!(desk.case().phase, Phase::Gone);
 }
 
 // Mutation: `Standing::Unknown` that inspects without end.

@@ -92,11 +92,7 @@ pub(crate) async fn is_explained(ground: &Ground) -> anyhow::Result<()> {
 }
 
 /// istiod is back, and what it sends arrives.
-async fn is_over(
-    ground: &Ground,
-    agent: &Agent<'_>,
-    (cut, symptoms): (Cut, &[Value]),
-) -> anyhow::Result<()> {
+async fn is_over(ground: &Ground, agent: &Agent<'_>, (cut, symptoms): (Cut, &[Value])) -> anyhow::Result<()> {
     std::fs::remove_file(cut.root.join(NOT_READY))?;
     cut.end()?;
     istiod(ground).await?.iter().try_for_each(Process::thaw)?;
@@ -109,7 +105,11 @@ async fn is_over(
     // People were told of istiod, once, and of nothing else.
     let told = agent.incidents().await?;
     let told: Vec<&Value> = told.iter().filter(|incident| !incident["notified"].is_null()).collect();
-    same("whom people were told of", &told.iter().map(|one| &one["symptom"]).collect::<Vec<_>>(), &vec![&json!("control_plane.down")])
+    same(
+        "whom people were told of",
+        &told.iter().map(|one| &one["symptom"]).collect::<Vec<_>>(),
+        &vec![&json!("control_plane.down")],
+    )
 }
 
 /// What istiod sends to the pods of the shop is lost: they get no other file than those they have.
