@@ -227,6 +227,18 @@ pub(super) fn reconciled(mut case: Case<'_>) -> Vec<Change> {
     }
 }
 
+/// The subject went before its step could be read back, and nobody can tell any more whether that was done. An
+/// act was begun all the same, so people hear of the end.
+pub(super) fn gone(mut case: Case<'_>) -> Vec<Change> {
+    let (incident, step, direction) = (case.id(), case.incident.step, case.incident.direction);
+    let outcome = Outcome::Unknown { why: "what it was done to is gone".to_owned() };
+    // One that timed out has its result already; one whose agent was killed has none.
+    if case.incident.steps.is_empty() {
+        case.push(Change::StepEnded { incident, step, direction, outcome });
+    }
+    case.end(Phase::Gone, Reason::SubjectGone)
+}
+
 /// The write never arrived. Forward, all is decided anew on fresh facts, budgets included; an undo is
 /// still owed, until it was tried often enough.
 fn not_done(mut case: Case<'_>) -> Vec<Change> {

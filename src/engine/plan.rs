@@ -26,7 +26,7 @@ pub(super) fn inspected(mut case: Case<'_>, inspection: u32, findings: &Findings
     let incident = case.id();
     case.push(Change::Found { incident, findings: Box::new(findings.clone()) });
     if findings.gone && !(reconciling && readable_without_subject(&case, findings)) {
-        return case.end(Phase::Gone, Reason::SubjectGone);
+        return if reconciling { act::gone(case) } else { case.end(Phase::Gone, Reason::SubjectGone) };
     }
     if reconciling {
         return act::reconciled(case);

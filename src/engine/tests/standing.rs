@@ -188,6 +188,26 @@ fn a_rollout_of_what_is_gone_altogether_is_over() {
     assert_eq!(desk.case().phase, Phase::Gone);
 }
 
+// Mutation: ending it as any case whose subject went: it has no step, and nobody is told of an act that was begun.
+#[test]
+fn people_are_told_of_an_act_on_what_went_before_it_could_be_read_back() {
+    for killed in [true, false] {
+        let mut desk = acting(restart);
+        if killed {
+            desk.start();
+        } else {
+            desk.executes(Outcome::Unknown { why: "time-out".to_owned() });
+        }
+        desk.wake();
+        let mut findings = found(facts("cart-1"), &desk);
+        findings.gone = true;
+        let id = desk.id();
+        desk.finds_all(&id, findings);
+        assert_eq!((desk.case().phase, desk.case().steps.len()), (Phase::Gone, 1));
+        assert!(matches!(desk.asked[..], [Effect::Notify { .. }]), "{:?}", desk.asked);
+    }
+}
+
 // Mutation: `Standing::Unknown` that inspects without end.
 #[test]
 fn what_cannot_be_read_back_for_ten_minutes_is_for_people() {
