@@ -5,6 +5,7 @@ mod istiod;
 mod objects;
 mod overflow;
 mod proxies;
+mod survey;
 mod tell;
 mod traffic;
 
@@ -29,6 +30,7 @@ use crate::rules::{Check, Indicator, Reader, Rules};
 use crate::sources::istiod::Istiod;
 use crate::sources::prometheus::Prometheus;
 use crate::sources::proxy_check::ProxyCheck;
+pub use survey::Scope;
 use tell::{Closed, Owners};
 
 /// Names under which our own sources speak.
@@ -108,9 +110,11 @@ impl Boards {
 
     /// Takes up what was measured to be over: a relapse is news.
     pub fn heed(&self, state: &State, draft: &Draft) {
-        let over = draft.changes.iter().filter_map(|change| match change {
-            Change::Ended { incident, reason: Reason::Recovered { .. }, .. } => state.incidents.get(incident),
-            _ => None,
+        let over = draft.changes.iter().filter_map(|change| {
+            let Change::Ended { incident, reason: Reason::Recovered { .. }, .. } = change else {
+                return None;
+            };
+            state.incidents.get(incident)
         });
         for case in over {
             let of = (case.key.family.as_str(), &case.subject);
