@@ -7,6 +7,7 @@ mod audit;
 mod check;
 mod client;
 mod commands;
+mod health;
 mod operators;
 mod people;
 mod rbac;

@@ -6,6 +6,7 @@ mod conditions;
 mod crashes;
 mod edge;
 mod misses;
+mod overview;
 mod prover;
 mod sync;
 
@@ -15,5 +16,8 @@ pub use conditions::{CRASHING, Condition, Conditions, EXPIRING, REJECTED, STALE,
 pub use crashes::{Container, Crashes};
 pub use edge::{Edge, Hold};
 pub use misses::{Asked, Misses};
+pub use overview::{
+    ComponentHealth, Counts, Found, IndicatorHealth, Overview, ReadingHealth, Survey, Taken, overview, shown,
+};
 pub use prover::{InForce, Proven, Prover};
 pub use sync::{Merged, Replica, Sync, Waits};

@@ -42,7 +42,7 @@
 //! | `model` | nouns: plain data with serde and words for people | nothing |
 //! | `yaml` | documents with line numbers, every mistake at once | `model` |
 //! | `rules` | texts to checked rules: playbooks (Rhai), policies, indicators, alert map | `model`, `yaml` |
-//! | `health` | readings to levels, edges to signals, proof of revisions; purely | `model`, `rules` |
+//! | `health` | readings to levels, edges to signals, proof of revisions, the roll-up; purely | `model`, `rules` |
 //! | `engine` | the verbs; purely | `model`, `rules` |
 //! | `clock` | the only reader of time | `model` |
 //! | `config` | the configuration file, as written and as meant | `model`, `yaml` |
@@ -105,7 +105,8 @@
 //! 5. `effectors::execute`, the one place that writes; `cluster::patch`, what it writes;
 //!    `cluster::route` and `cluster::rule`, which route and which subset are in force.
 //! 6. `journal::sqlite` and `journal::verify`; `app::offline` for replay and explain.
-//! 7. `api` and `cli` for those who call; `app::run` puts it all together.
+//! 7. `app::board::survey` and `health::overview`: everything read once and rolled up, for `meshmend health`.
+//!    `api` and `cli` for those who call; `app::run` puts it all together.
 //! 8. `sim` and `app::demo`: the same agent on a cluster in memory. `tests/agent` runs on it.
 
 pub mod api;

@@ -21,7 +21,7 @@ mod window;
 pub use alerts::{AlertMap, Mapped, Named};
 pub use deeds::Deeds;
 pub use files::{Loaded, ROUTE_ERRORS, RuleFiles, Rules};
-pub use indicators::{Bands, Bound, Catalogue, Check, Indicator, Queries, Reader, Trigger};
+pub use indicators::{Bands, Bound, Catalogue, Check, Few, Indicator, Queries, Reader, Trigger};
 pub use note::{Note, NoteSeverity};
 pub use playbook::{Answer, Need, Next, Playbook};
 pub use playbooks::Playbooks;

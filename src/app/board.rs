@@ -5,6 +5,7 @@ mod istiod;
 mod objects;
 mod overflow;
 mod proxies;
+mod survey;
 mod tell;
 mod traffic;
 
@@ -29,6 +30,7 @@ use crate::rules::{Check, Indicator, Reader, Rules};
 use crate::sources::istiod::Istiod;
 use crate::sources::prometheus::Prometheus;
 use crate::sources::proxy_check::ProxyCheck;
+pub use survey::Scope;
 use tell::{Closed, Owners};
 
 /// Names under which our own sources speak.

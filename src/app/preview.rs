@@ -6,13 +6,13 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use tokio::sync::mpsc;
 
-use super::feed;
 use super::intake;
 use super::mesh;
 use super::outbox::Outbox;
 use super::queue::Launch;
+use super::view;
 use crate::clock::Clock;
-use crate::cluster::{Access, Cluster, connect, limited, told};
+use crate::cluster::Access;
 use crate::config::{Config, Unusable};
 use crate::effectors::Notifier;
 use crate::engine::{State, apply, decide, effects};
@@ -39,16 +39,7 @@ pub async fn plan(
     let text = std::fs::read_to_string(signal).with_context(|| unusable("cannot be read"))?;
     let signal: Signal = serde_json::from_str(&text).with_context(|| unusable("is not a signal"))?;
     let clock = Clock::system(None);
-    let client = connect(access).await?;
-    let answers = limited(client.apiserver_version()).await;
-    answers.map_err(|error| anyhow::anyhow!("the API server cannot be asked: {}", told(&error)))?;
-    let cluster = Arc::new(Cluster::new(client, config.namespaces.clone()));
-    let (sources, mut unused) = mpsc::channel(16);
-    tokio::spawn(async move { while unused.recv().await.is_some() {} });
-    feed::watch(&cluster, &sources);
-    let synced = tokio::time::timeout(std::time::Duration::from_secs(30), cluster.wait_synced()).await;
-    synced
-        .map_err(|_| anyhow::anyhow!("the cluster could not be read: {}", cluster.troubles().join("; ")))?;
+    let cluster = view::open(config, access).await?;
     let here = intake::Here { cluster: &cluster, name: config.cluster.as_deref(), now: clock.elsewhere() };
     let taken =
         intake::signals(vec![signal], "plan", &here).map_err(|refusal| anyhow::anyhow!(refusal.message))?;

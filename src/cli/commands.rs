@@ -7,7 +7,7 @@ pub(super) use super::args::{
     Playbook, Policy, Remote, Replay, Restore, Run, Sim, Vote, Where,
 };
 use super::rights::Rbac;
-use super::{audit, check, client, operators, rbac, restore, simulation, windows, work};
+use super::{audit, check, client, health, operators, rbac, restore, simulation, windows, work};
 
 /// A self-healing remediation agent for service meshes.
 #[derive(Debug, Parser)]
@@ -33,6 +33,14 @@ pub(super) enum Command {
     /// Show what would be done about a signal; nothing is done.
     #[command(after_help = "Example:\n  meshmend plan --config meshmend.yaml --signal signal.json")]
     Plan(Plan),
+    /// Show how every part of the mesh is, and what cannot be seen; 2 if any is critical.
+    ///
+    /// Works with a kubeconfig alone: proxies and istiod are asked by port-forward. Traffic needs
+    /// Prometheus (sources.prometheus in the configuration).
+    #[command(
+        after_help = "Examples:\n  meshmend health                         current kubeconfig\n  meshmend health --config meshmend.yaml --namespace shop\n  meshmend health --explain data_plane.proxy_liveness\n  meshmend health --mesh istio -o json\n  meshmend health --config meshmend.yaml --watch"
+    )]
+    Health(health::HealthArgs),
     /// Decide every recorded event again and compare; 2 if one differs.
     #[command(after_help = "Example:\n  meshmend replay --journal journal.db --policies new-policies")]
     Replay(Replay),
@@ -130,6 +138,7 @@ pub(super) fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Demo(args) => work::demo(&args),
         Command::Run(args) => work::run(&args),
         Command::Plan(args) => work::plan(&args),
+        Command::Health(args) => health::health(&args),
         Command::Replay(args) => work::replay(&args),
         Command::Explain(args) => work::explain(&args),
         Command::Incidents(remote) => client::incidents(&remote),

@@ -128,6 +128,12 @@ impl Inventory {
         }
     }
 
+    /// Why what is kept of a kind may not be all there is, one sentence for each scope; empty where it is.
+    pub(super) fn gaps(&self, kind: Watched) -> Vec<String> {
+        let scopes = self.standing.keys().filter(|(known, _)| *known == kind);
+        scopes.filter_map(|(_, scope)| self.whole(kind, scope.as_deref().unwrap_or_default()).err()).collect()
+    }
+
     /// What is wrong with the watches, one sentence each.
     pub(super) fn findings(&self) -> Vec<String> {
         let told = |((kind, scope), standing): (&(Watched, Option<String>), &Standing)| {

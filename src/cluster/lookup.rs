@@ -27,6 +27,12 @@ impl Cluster {
         self.stores().inventory.whole(kind, namespace)
     }
 
+    /// Why what is kept of a kind may not be all there is, one sentence for each scope; empty where it is.
+    #[must_use]
+    pub fn gaps(&self, kind: Watched) -> Vec<String> {
+        self.stores().inventory.gaps(kind)
+    }
+
     /// What is wrong with the watches beside those of routes and rules, one sentence each. Kinds that are
     /// not installed are none of it.
     #[must_use]

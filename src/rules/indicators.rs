@@ -1,9 +1,9 @@
 //! The catalogue of indicators: what is measured, how it is read, and when it is a symptom.
 
-use super::note::Note;
+mod read;
+
 use crate::model::indicator::{Level, Overflow};
 use crate::model::signal::Symptom;
-use crate::yaml::{Faults, Fields, Node, header};
 
 /// All indicators.
 #[derive(Clone, Debug, Default)]
@@ -20,8 +20,12 @@ pub struct Indicator {
     pub unit: String,
     /// Where the bands begin.
     pub bands: Bands,
+    /// How a small fleet is judged; `None`: by the bands, as any other.
+    pub few: Option<Few>,
     /// Below this many samples its level is unknown.
     pub min_samples: f64,
+    /// What to do where it cannot be read; empty where nobody wrote it.
+    pub fix: String,
     /// How to read it.
     pub reader: Reader,
     /// When it is a symptom; `None`: never by itself.
@@ -57,6 +61,49 @@ impl Bands {
         } else {
             Level::Healthy
         }
+    }
+}
+
+/// How a fleet is judged that is too small for shares: one proxy of ten is 90 % already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Few {
+    /// With fewer subjects than this.
+    pub below: u32,
+    /// So many that are not well: warning.
+    pub warning: u32,
+    /// So many that are not well: critical.
+    pub critical: u32,
+}
+
+impl Few {
+    /// The level of a fleet of which so many are not well; `None` where it is large enough for shares.
+    #[must_use]
+    pub fn level(&self, ill: usize, all: usize) -> Option<Level> {
+        let reaches = |bound: u32| usize::try_from(bound).is_ok_and(|bound| ill >= bound);
+        if usize::try_from(self.below).is_ok_and(|below| all >= below) {
+            return None;
+        }
+        Some(if reaches(self.critical) {
+            Level::Critical
+        } else if reaches(self.warning) {
+            Level::Warning
+        } else {
+            Level::Healthy
+        })
+    }
+}
+
+impl Indicator {
+    /// The part of its id before the dot.
+    #[must_use]
+    pub fn component(&self) -> &str {
+        self.id.split('.').next().unwrap_or_default()
+    }
+
+    /// Whether it is the share of a fleet, of which each subject is well or not; else the worst subject counts.
+    #[must_use]
+    pub fn is_of_a_fleet(&self) -> bool {
+        matches!(self.reader, Reader::Check(Check::ProxyLiveness | Check::ConfigDistribution))
     }
 }
 
@@ -163,24 +210,6 @@ impl Bound {
 }
 
 impl Catalogue {
-    /// Reads the catalogue; its mistakes become notes.
-    pub(super) fn read(file: &str, root: &Node, notes: &mut Vec<Note>) -> Self {
-        let mut faults = Faults::default();
-        let top = root.fields(&["apiVersion", "kind", "indicators"], &[], &mut faults);
-        header(top, root, "Indicators", &mut faults);
-        let items = top.need("indicators", root, &mut faults).map(|node| node.items(&mut faults));
-        let mut all: Vec<Indicator> = Vec::new();
-        for item in items.unwrap_or_default() {
-            let Some(indicator) = indicator(item, &mut faults) else { continue };
-            if all.iter().any(|known| known.id == indicator.id) {
-                faults.add(item, format!("the indicator {} stands here twice", indicator.id));
-            }
-            all.push(indicator);
-        }
-        notes.extend(Note::faults(file, faults.0));
-        Self { all }
-    }
-
     /// An indicator by its id.
     #[must_use]
     pub fn get(&self, id: &str) -> Option<&Indicator> {
@@ -224,184 +253,5 @@ fn escape(host: &str) -> String {
     out
 }
 
-fn indicator(node: &Node, faults: &mut Faults) -> Option<Indicator> {
-    let known = ["id", "unit", "bands", "minSamples", "window", "prometheus", "check", "trigger"];
-    let fields = node.fields(&known, &[], faults);
-    let id = fields.need("id", node, faults).and_then(|node| node.text(faults));
-    let unit = fields.need("unit", node, faults).and_then(|node| node.text(faults));
-    let bands = fields.need("bands", node, faults).and_then(|node| bands(node, faults));
-    let min_samples = fields.need("minSamples", node, faults).and_then(|node| node.whole(1, faults));
-    let reader = reader(fields, node, faults);
-    let trigger = match (fields.get("trigger"), &reader) {
-        (Some(node), Some(reader)) => trigger(node, reader, faults),
-        (None, _) | (_, None) => None,
-    };
-    Some(Indicator {
-        id: id?,
-        unit: unit?,
-        bands: bands?,
-        min_samples: f64::from(min_samples?),
-        reader: reader?,
-        trigger,
-    })
-}
-
-/// One way of reading, and only one.
-fn reader(fields: Fields<'_>, node: &Node, faults: &mut Faults) -> Option<Reader> {
-    match (fields.get("prometheus"), fields.get("check")) {
-        (Some(queries), None) => {
-            let window_s = fields.need("window", node, faults).and_then(|node| node.seconds(faults));
-            let parts = queries.fields(&["samples", "bad", "overflow"], &[], faults);
-            let samples = parts.need("samples", queries, faults).and_then(|node| template(node, faults));
-            let bad = parts.need("bad", queries, faults).and_then(|node| template(node, faults));
-            let overflow = parts.get("overflow").map(|node| overflow(node, faults));
-            let overflow = overflow.map_or(Some(None), |read| read.map(Some))?;
-            let (window_s, samples, bad) = (window_s?, samples?, bad?);
-            Some(Reader::Prometheus(Queries { window_s, samples, bad, overflow }))
-        }
-        (None, Some(check)) => {
-            if let Some(window) = fields.get("window") {
-                faults.add(window, "a check looks at now: it has no window");
-            }
-            let text = check.text(faults)?;
-            let found = Check::ALL.into_iter().find(|(name, _)| *name == text);
-            if found.is_none() {
-                let known = Check::ALL.map(|(name, _)| name).join(", ");
-                faults.add(check, format!("no check is called {text:?}; known: {known}"));
-            }
-            found.map(|(_, check)| Reader::Check(check))
-        }
-        (Some(_), Some(check)) => {
-            faults.add(check, "an indicator is read by prometheus or by check, not by both");
-            None
-        }
-        (None, None) => {
-            faults.add(node, "how is it read? prometheus: { samples, bad } or check: NAME is missing");
-            None
-        }
-    }
-}
-
-fn overflow(node: &Node, faults: &mut Faults) -> Option<Overflow<String>> {
-    let parts = node.fields(&["pending", "active"], &[], faults);
-    let pending = parts.need("pending", node, faults).and_then(|node| template(node, faults));
-    let active = parts.need("active", node, faults).and_then(|node| template(node, faults));
-    Some(Overflow { pending: pending?, active: active? })
-}
-
-fn template(node: &Node, faults: &mut Faults) -> Option<String> {
-    let text = node.text(faults)?;
-    for name in ["$hosts", "$window"] {
-        if !text.contains(name) {
-            faults.add(node, format!("the query does not contain {name}"));
-        }
-    }
-    Some(text)
-}
-
-fn bands(node: &Node, faults: &mut Faults) -> Option<Bands> {
-    let parts = node.fields(&["warning", "critical"], &[], faults);
-    let warning = parts.need("warning", node, faults).and_then(|node| node.number(faults))?;
-    let critical = parts.need("critical", node, faults).and_then(|node| node.number(faults))?;
-    Some(Bands { warning, critical })
-}
-
-/// Kinds whose hosts Prometheus is asked about on its own account.
-const POLLED: [&str; 2] = ["VirtualService", "Service"];
-
-fn trigger(node: &Node, reader: &Reader, faults: &mut Faults) -> Option<Trigger> {
-    let parts = node.fields(&["symptom", "of", "above", "below", "minSamples", "hold"], &[], faults);
-    let symptom = parts.need("symptom", node, faults).and_then(|node| {
-        let text = node.text(faults)?;
-        text.parse().map_err(|why: String| faults.add(node, why)).ok()
-    });
-    let of = match (reader, parts.get("of")) {
-        (Reader::Prometheus(_), None) => Some(POLLED[0].to_owned()),
-        (Reader::Prometheus(_), Some(node)) => {
-            let text = node.text(faults)?;
-            if !POLLED.contains(&text.as_str()) {
-                faults.add(node, format!("{text:?} is not asked about; known: {}", POLLED.join(", ")));
-            }
-            Some(text)
-        }
-        (Reader::Check(check), None) => Some(check.kind().to_owned()),
-        (Reader::Check(check), Some(node)) => {
-            faults.add(node, format!("a check has its own kind: {}", check.kind()));
-            None
-        }
-    };
-    let above = parts.get("above").and_then(|node| node.number(faults)).map(Bound::Above);
-    let below = parts.get("below").and_then(|node| node.number(faults)).map(Bound::Below);
-    if parts.get("above").is_some() == parts.get("below").is_some() {
-        faults.add(node, "a trigger has either above or below");
-    }
-    let min_samples = parts.need("minSamples", node, faults).and_then(|node| node.whole(1, faults));
-    let hold_s = parts.need("hold", node, faults).and_then(|node| node.seconds(faults));
-    Some(Trigger {
-        symptom: symptom?,
-        of: of?,
-        bound: above.or(below)?,
-        min_samples: f64::from(min_samples?),
-        hold_s: hold_s?,
-    })
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::yaml::parse;
-
-    fn read(items: &str) -> (Catalogue, Vec<Note>) {
-        let text = format!("apiVersion: meshmend.dev/v1alpha1\nkind: Indicators\nindicators:\n{items}");
-        let mut notes = Vec::new();
-        let catalogue = Catalogue::read("i.yaml", &parse(&text).unwrap(), &mut notes);
-        (catalogue, notes)
-    }
-
-    // Mutation: comparing one way only makes a certificate that is about to expire healthy.
-    #[test]
-    fn bands_and_triggers_run_either_way_and_a_bound_belongs_to_the_worse_side() {
-        let lower = Bands { warning: 0.99, critical: 0.95 };
-        let levels = [1.0, 0.99, 0.95, 0.0].map(|value| lower.level(value));
-        assert_eq!(levels, [Level::Healthy, Level::Warning, Level::Critical, Level::Critical]);
-        let higher = Bands { warning: 0.01, critical: 0.05 };
-        let levels = [0.0, 0.01, 0.05, 1.0].map(|value| higher.level(value));
-        assert_eq!(levels, [Level::Healthy, Level::Warning, Level::Critical, Level::Critical]);
-        assert!(Bound::Below(0.0).is_met(0.0) && !Bound::Below(0.0).is_met(0.1));
-        assert!(Bound::Above(0.5).is_met(0.5) && !Bound::Above(0.5).is_met(0.4));
-    }
-
-    #[test]
-    fn each_way_of_reading_is_one_of_a_closed_list() {
-        let start = "unit: u, bands: { warning: 1, critical: 0 }, minSamples: 1";
-        let trigger = "symptom: a.b, minSamples: 1, hold: 0s";
-        let (found, notes) = read(&format!(
-            "  - {{ id: a, {start}, check: proxy_liveness, trigger: {{ {trigger}, below: 0.5 }} }}\n"
-        ));
-        assert!(notes.is_empty(), "{notes:?}");
-        let indicator = found.get("a").unwrap();
-        assert_eq!(indicator.reader.source(), "proxy_check");
-        assert_eq!(indicator.trigger.as_ref().unwrap().of, "Pod");
-        for (line, wrong) in [
-            ("check: mood", "no check is called \"mood\"; known: proxy_liveness, "),
-            ("window: 1m, check: proxy_liveness", "it has no window"),
-            ("check: proxy_liveness, prometheus: {}", "not by both"),
-            ("", "how is it read?"),
-            (&format!("check: proxy_liveness, trigger: {{ {trigger} }}"), "either above or below"),
-            (
-                &format!("check: proxy_liveness, trigger: {{ {trigger}, of: Pod, above: 1 }}"),
-                "has its own kind",
-            ),
-        ] {
-            let (_, notes) = read(&format!(
-                "  - {{ id: ok, {start}, check: config_distribution }}\n  - {{ id: a, {start}, {line} }}\n"
-            ));
-            let told = notes.first().map(|note| (note.line, note.text.clone()));
-            // Mutation: skipping an unknown word silently leaves a symptom that nobody ever reads.
-            assert!(
-                told.as_ref().is_some_and(|(at, text)| *at == 5 && text.contains(wrong)),
-                "{line}: {told:?}"
-            );
-        }
-    }
-}
+mod tests;

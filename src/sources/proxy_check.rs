@@ -56,6 +56,15 @@ pub struct Target {
     pub door: Door,
 }
 
+impl Target {
+    /// What is asked, and where.
+    #[must_use]
+    pub fn way(&self) -> String {
+        let (at, path) = (&self.at, self.door.path());
+        format!("GET {path} at port {} of Pod {}/{}", at.port, at.namespace, at.pod)
+    }
+}
+
 /// Asks proxies.
 #[derive(Clone)]
 pub struct ProxyCheck {
@@ -74,6 +83,15 @@ impl ProxyCheck {
     pub async fn ask(&self, target: &Target) -> Echo {
         let call = Call::get(target.door.path(), TIME_LIMIT);
         echo(self.transport.ask(&target.at, &call).await)
+    }
+
+    /// Asks all of them now, as fast as they answer.
+    pub async fn all(&self, targets: Vec<Target>) -> Vec<(Target, Echo)> {
+        let asked = targets.into_iter().map(|target| async move {
+            let echo = self.ask(&target).await;
+            (target, echo)
+        });
+        futures::stream::iter(asked).buffer_unordered(AT_ONCE).collect().await
     }
 
     /// Asks all of them, each at its own time of the interval, and hands on what came of each.

@@ -134,6 +134,7 @@ fn what_people_read_fits_80_columns_and_has_no_colour_off_a_terminal() {
         &["pause", "--help"],
         &["abort", "--help"],
         &["windows", "--help"],
+        &["health", "--help"],
         &["windows"],
         &["explain", "d7-00001", "--journal", "out/journal.db"],
     ] {
@@ -287,6 +288,7 @@ fn the_help_of_every_command_shows_how_it_is_called() {
         &["demo"][..],
         &["run"],
         &["plan"],
+        &["health"],
         &["replay"],
         &["explain"],
         &["incidents"],

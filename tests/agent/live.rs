@@ -13,11 +13,11 @@ use crate::binary::{folder, ran};
 /// Tenths of a second: a minute, on a machine that is busy with all tests at once.
 const TRIES: u32 = 600;
 
-/// A process of this test; it ends with it.
-struct Process(Child);
+/// A process of a test; it ends with it.
+pub(crate) struct Process(Child);
 
 impl Process {
-    fn start(folder: &Path, args: &[&str]) -> Self {
+    pub(crate) fn start(folder: &Path, args: &[&str]) -> Self {
         let log = fs::File::create(folder.join(format!("{}.log", args[0]))).expect("a log can be made");
         let mut command = Command::new(env!("CARGO_BIN_EXE_meshmend"));
         command.args(args).current_dir(folder).env_clear().env("HOME", folder).stdin(Stdio::null());
@@ -42,7 +42,7 @@ impl Drop for Process {
 }
 
 /// Asks again and again until there is an answer.
-fn within<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn within<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     for _ in 0..TRIES {
         if let Some(answer) = ask() {
             return answer;

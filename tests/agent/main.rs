@@ -5,6 +5,7 @@ mod api;
 mod binary;
 mod counts;
 mod healing;
+mod health;
 mod journal;
 mod live;
 mod operators;

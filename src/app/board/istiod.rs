@@ -36,7 +36,7 @@ impl Boards {
     }
 
     /// What all replicas say, at most two seconds old.
-    async fn picture(&self) -> Result<Arc<Merged>, String> {
+    pub(super) async fn picture(&self) -> Result<Arc<Merged>, String> {
         let istiod = self.istiod.as_ref().ok_or("no source istiod is configured")?;
         let mut last = self.picture.lock().await;
         if let Some((at, merged)) = &*last
@@ -141,10 +141,25 @@ impl Boards {
     }
 }
 
+/// Where a proxy stands, in words; empty where it is synced.
+pub(super) fn standing(sync: &crate::health::Sync) -> String {
+    let types = sync.types.join(", ");
+    match (sync.state, &sync.error) {
+        (SyncState::Synced, _) => String::new(),
+        (SyncState::Stale, _) => format!("stale: {types}"),
+        (SyncState::Rejected, error) => {
+            let error = error.as_deref().unwrap_or_default();
+            format!("rejected {types}: {}", error.chars().take(LONGEST).collect::<String>())
+        }
+        (SyncState::Disconnected, _) => "no replica of istiod knows it".to_owned(),
+    }
+}
+
+/// An error may quote the whole configuration; its begin says what is wrong.
+const LONGEST: usize = 500;
+
 /// What a signal carries along for those who read it.
 fn evidence(sync: &crate::health::Sync) -> BTreeMap<String, String> {
-    /// An error may quote the whole configuration; its begin says what is wrong.
-    const LONGEST: usize = 500;
     let mut labels = BTreeMap::new();
     if !sync.types.is_empty() {
         labels.insert("types".to_owned(), sync.types.join(","));

@@ -117,7 +117,7 @@ impl Boards {
     }
 }
 
-fn life(certificate: &Certificate) -> Life {
+pub(super) fn life(certificate: &Certificate) -> Life {
     Life {
         not_before: certificate.not_before,
         not_after: certificate.not_after,
@@ -127,7 +127,7 @@ fn life(certificate: &Certificate) -> Life {
 }
 
 /// A control plane of which nobody wants a replica was switched off, not lost.
-fn ready(workload: &Workload) -> Result<Figure, String> {
+pub(super) fn ready(workload: &Workload) -> Result<Figure, String> {
     if workload.replicas == 0 {
         return Err(format!("{} is scaled to zero", workload.subject()));
     }

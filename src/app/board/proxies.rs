@@ -22,10 +22,10 @@ use crate::rules::{Check, Indicator, Reader};
 use crate::sources::proxy_check::{Door, Target};
 
 /// A pod that was made just now may still pull its images; its proxy comes up within a minute.
-const OLD_ENOUGH: SignedDuration = SignedDuration::from_secs(60);
+pub(super) const OLD_ENOUGH: SignedDuration = SignedDuration::from_secs(60);
 
 /// How to ask the proxy of a pod; `None` where it has none, or does not run.
-fn target(pod: &Pod) -> Option<Target> {
+pub(super) fn target(pod: &Pod) -> Option<Target> {
     let proxy = pod.proxy.as_ref()?;
     let door = match proxy.mesh {
         Mesh::Istio => Door::Istio,

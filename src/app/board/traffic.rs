@@ -145,7 +145,7 @@ impl Boards {
     }
 
     /// Counts of many hosts, in as few queries as Prometheus takes. Half an answer is none.
-    async fn counts_of_all(
+    pub(super) async fn counts_of_all(
         &self,
         indicator: &Indicator,
         hosts: &[String],
@@ -313,7 +313,7 @@ const FIGURES: [&str; 3] = [
 ];
 
 /// The fully qualified host of a service.
-fn host(service: &Subject) -> String {
+pub(super) fn host(service: &Subject) -> String {
     fqdn(&service.name, &service.namespace)
 }
 
@@ -331,7 +331,11 @@ pub(super) fn queries(indicator: &Indicator) -> Result<&Queries, String> {
 
 /// Share over all hosts of a subject: of the bad ones, or where lower is worse, of the others. A subject none
 /// of whose hosts has samples is unknown.
-fn figure(indicator: &Indicator, hosts: &[String], counts: &ByHost<Counts>) -> Result<Figure, String> {
+pub(super) fn figure(
+    indicator: &Indicator,
+    hosts: &[String],
+    counts: &ByHost<Counts>,
+) -> Result<Figure, String> {
     let found = hosts.iter().filter_map(|host| counts.get(host).cloned());
     let found: Vec<Counts> = found.collect::<Result<_, String>>()?;
     let samples: f64 = found.iter().map(|counts| counts.samples).sum();

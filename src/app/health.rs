@@ -1,0 +1,48 @@
+//! `meshmend health`: how every part of the mesh is, read by ourselves, without an agent.
+
+use std::sync::Arc;
+
+use super::board::{Boards, Scope};
+use super::{mesh, view};
+use crate::clock::Clock;
+use crate::cluster::Access;
+use crate::config::{Config, IstiodSource, ProxySource, Via};
+use crate::health::{Overview, overview};
+use crate::rules::Rules;
+
+/// Whoever looks once may ask so many proxies through the API server without having said so: at 64 at once
+/// that takes a second. More are asked only where the configuration names the way.
+const UNASKED: usize = 200;
+/// Only an agent looks again by itself; whoever asks here says when.
+const INTERVAL_S: u64 = 10;
+
+/// Eyes on a cluster.
+pub struct Eyes {
+    boards: Arc<Boards>,
+    clock: Clock,
+}
+
+impl Eyes {
+    /// Opens them: once every watch has delivered its first list. Where the configuration names no way to
+    /// proxies and istiod, they are asked as kubectl would, by port-forward.
+    ///
+    /// # Errors
+    /// The cluster cannot be read, or a file that the configuration names is wrong.
+    pub async fn open(config: &Config, access: &Access, rules: Arc<Rules>) -> anyhow::Result<Self> {
+        let clock = Clock::system(None);
+        let cluster = view::open(config, access).await?;
+        let mut config = config.clone();
+        if config.proxies.is_none() && cluster.proxies().len() <= UNASKED {
+            config.proxies = Some(ProxySource { interval_s: INTERVAL_S, via: Via::PortForward });
+        }
+        config.istiod.get_or_insert(IstiodSource { interval_s: INTERVAL_S });
+        let boards = mesh::boards(&config, &cluster, &rules, clock)?;
+        Ok(Self { boards, clock })
+    }
+
+    /// Reads everything once.
+    pub async fn look(&self, scope: &Scope) -> Overview {
+        let surveys = self.boards.survey(scope).await;
+        overview(surveys, self.clock.now())
+    }
+}

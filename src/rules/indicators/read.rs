@@ -1,0 +1,174 @@
+//! The catalogue as it is written: YAML to indicators, every mistake with its line.
+
+use super::{Bands, Bound, Catalogue, Check, Few, Indicator, Queries, Reader, Trigger};
+use crate::model::indicator::Overflow;
+use crate::rules::note::Note;
+use crate::yaml::{Faults, Fields, Node, header};
+
+impl Catalogue {
+    /// Reads the catalogue; its mistakes become notes.
+    pub(in crate::rules) fn read(file: &str, root: &Node, notes: &mut Vec<Note>) -> Self {
+        let mut faults = Faults::default();
+        let top = root.fields(&["apiVersion", "kind", "indicators"], &[], &mut faults);
+        header(top, root, "Indicators", &mut faults);
+        let items = top.need("indicators", root, &mut faults).map(|node| node.items(&mut faults));
+        let mut all: Vec<Indicator> = Vec::new();
+        for item in items.unwrap_or_default() {
+            let Some(indicator) = indicator(item, &mut faults) else { continue };
+            if all.iter().any(|known| known.id == indicator.id) {
+                faults.add(item, format!("the indicator {} stands here twice", indicator.id));
+            }
+            all.push(indicator);
+        }
+        notes.extend(Note::faults(file, faults.0));
+        Self { all }
+    }
+}
+
+fn indicator(node: &Node, faults: &mut Faults) -> Option<Indicator> {
+    let known =
+        ["id", "unit", "bands", "few", "minSamples", "window", "prometheus", "check", "trigger", "fix"];
+    let fields = node.fields(&known, &[], faults);
+    let id = fields.need("id", node, faults).and_then(|node| node.text(faults));
+    let unit = fields.need("unit", node, faults).and_then(|node| node.text(faults));
+    let bands = fields.need("bands", node, faults).and_then(|node| bands(node, faults));
+    let few = fields.get("few").map(|node| few(node, faults));
+    let few = few.map_or(Some(None), |read| read.map(Some));
+    let fix = fields.get("fix").map(|node| node.text(faults));
+    let fix = fix.map_or(Some(String::new()), |read| read);
+    let min_samples = fields.need("minSamples", node, faults).and_then(|node| node.whole(1, faults));
+    let reader = reader(fields, node, faults);
+    let trigger = match (fields.get("trigger"), &reader) {
+        (Some(node), Some(reader)) => trigger(node, reader, faults),
+        (None, _) | (_, None) => None,
+    };
+    let indicator = Indicator {
+        id: id?,
+        unit: unit?,
+        bands: bands?,
+        few: few?,
+        min_samples: f64::from(min_samples?),
+        fix: fix?,
+        reader: reader?,
+        trigger,
+    };
+    if indicator.few.is_some() && !indicator.is_of_a_fleet() {
+        faults.add(node, "few is for shares of a fleet: of this one the worst subject counts");
+    }
+    Some(indicator)
+}
+
+/// One way of reading, and only one.
+fn reader(fields: Fields<'_>, node: &Node, faults: &mut Faults) -> Option<Reader> {
+    match (fields.get("prometheus"), fields.get("check")) {
+        (Some(queries), None) => {
+            let window_s = fields.need("window", node, faults).and_then(|node| node.seconds(faults));
+            let parts = queries.fields(&["samples", "bad", "overflow"], &[], faults);
+            let samples = parts.need("samples", queries, faults).and_then(|node| template(node, faults));
+            let bad = parts.need("bad", queries, faults).and_then(|node| template(node, faults));
+            let overflow = parts.get("overflow").map(|node| overflow(node, faults));
+            let overflow = overflow.map_or(Some(None), |read| read.map(Some))?;
+            let (window_s, samples, bad) = (window_s?, samples?, bad?);
+            Some(Reader::Prometheus(Queries { window_s, samples, bad, overflow }))
+        }
+        (None, Some(check)) => {
+            if let Some(window) = fields.get("window") {
+                faults.add(window, "a check looks at now: it has no window");
+            }
+            let text = check.text(faults)?;
+            let found = Check::ALL.into_iter().find(|(name, _)| *name == text);
+            if found.is_none() {
+                let known = Check::ALL.map(|(name, _)| name).join(", ");
+                faults.add(check, format!("no check is called {text:?}; known: {known}"));
+            }
+            found.map(|(_, check)| Reader::Check(check))
+        }
+        (Some(_), Some(check)) => {
+            faults.add(check, "an indicator is read by prometheus or by check, not by both");
+            None
+        }
+        (None, None) => {
+            faults.add(node, "how is it read? prometheus: { samples, bad } or check: NAME is missing");
+            None
+        }
+    }
+}
+
+fn overflow(node: &Node, faults: &mut Faults) -> Option<Overflow<String>> {
+    let parts = node.fields(&["pending", "active"], &[], faults);
+    let pending = parts.need("pending", node, faults).and_then(|node| template(node, faults));
+    let active = parts.need("active", node, faults).and_then(|node| template(node, faults));
+    Some(Overflow { pending: pending?, active: active? })
+}
+
+fn template(node: &Node, faults: &mut Faults) -> Option<String> {
+    let text = node.text(faults)?;
+    for name in ["$hosts", "$window"] {
+        if !text.contains(name) {
+            faults.add(node, format!("the query does not contain {name}"));
+        }
+    }
+    Some(text)
+}
+
+fn bands(node: &Node, faults: &mut Faults) -> Option<Bands> {
+    let parts = node.fields(&["warning", "critical"], &[], faults);
+    let warning = parts.need("warning", node, faults).and_then(|node| node.number(faults))?;
+    let critical = parts.need("critical", node, faults).and_then(|node| node.number(faults))?;
+    Some(Bands { warning, critical })
+}
+
+fn few(node: &Node, faults: &mut Faults) -> Option<Few> {
+    let parts = node.fields(&["below", "warning", "critical"], &[], faults);
+    let mut number = |key: &str| parts.need(key, node, faults).and_then(|node| node.whole(1, faults));
+    let (below, warning, critical) = (number("below"), number("warning"), number("critical"));
+    let few = Few { below: below?, warning: warning?, critical: critical? };
+    if few.critical < few.warning {
+        faults.add(node, "fewer make it critical than make it a warning: the other way round");
+    }
+    if few.warning >= few.below {
+        faults
+            .add(node, "a fleet of fewer than `below` can never have that many: it would always be healthy");
+    }
+    Some(few)
+}
+
+/// Kinds whose hosts Prometheus is asked about on its own account.
+const POLLED: [&str; 2] = ["VirtualService", "Service"];
+
+fn trigger(node: &Node, reader: &Reader, faults: &mut Faults) -> Option<Trigger> {
+    let parts = node.fields(&["symptom", "of", "above", "below", "minSamples", "hold"], &[], faults);
+    let symptom = parts.need("symptom", node, faults).and_then(|node| {
+        let text = node.text(faults)?;
+        text.parse().map_err(|why: String| faults.add(node, why)).ok()
+    });
+    let of = match (reader, parts.get("of")) {
+        (Reader::Prometheus(_), None) => Some(POLLED[0].to_owned()),
+        (Reader::Prometheus(_), Some(node)) => {
+            let text = node.text(faults)?;
+            if !POLLED.contains(&text.as_str()) {
+                faults.add(node, format!("{text:?} is not asked about; known: {}", POLLED.join(", ")));
+            }
+            Some(text)
+        }
+        (Reader::Check(check), None) => Some(check.kind().to_owned()),
+        (Reader::Check(check), Some(node)) => {
+            faults.add(node, format!("a check has its own kind: {}", check.kind()));
+            None
+        }
+    };
+    let above = parts.get("above").and_then(|node| node.number(faults)).map(Bound::Above);
+    let below = parts.get("below").and_then(|node| node.number(faults)).map(Bound::Below);
+    if parts.get("above").is_some() == parts.get("below").is_some() {
+        faults.add(node, "a trigger has either above or below");
+    }
+    let min_samples = parts.need("minSamples", node, faults).and_then(|node| node.whole(1, faults));
+    let hold_s = parts.need("hold", node, faults).and_then(|node| node.seconds(faults));
+    Some(Trigger {
+        symptom: symptom?,
+        of: of?,
+        bound: above.or(below)?,
+        min_samples: f64::from(min_samples?),
+        hold_s: hold_s?,
+    })
+}

@@ -1,0 +1,86 @@
+//! Tests of the catalogue.
+
+use super::*;
+use crate::rules::note::Note;
+use crate::yaml::parse;
+
+fn read(items: &str) -> (Catalogue, Vec<Note>) {
+    let text = format!("apiVersion: meshmend.dev/v1alpha1\nkind: Indicators\nindicators:\n{items}");
+    let mut notes = Vec::new();
+    let catalogue = Catalogue::read("i.yaml", &parse(&text).unwrap(), &mut notes);
+    (catalogue, notes)
+}
+
+// Mutation: comparing one way only makes a certificate that is about to expire healthy.
+#[test]
+fn bands_and_triggers_run_either_way_and_a_bound_belongs_to_the_worse_side() {
+    let lower = Bands { warning: 0.99, critical: 0.95 };
+    let levels = [1.0, 0.99, 0.95, 0.0].map(|value| lower.level(value));
+    assert_eq!(levels, [Level::Healthy, Level::Warning, Level::Critical, Level::Critical]);
+    let higher = Bands { warning: 0.01, critical: 0.05 };
+    let levels = [0.0, 0.01, 0.05, 1.0].map(|value| higher.level(value));
+    assert_eq!(levels, [Level::Healthy, Level::Warning, Level::Critical, Level::Critical]);
+    assert!(Bound::Below(0.0).is_met(0.0) && !Bound::Below(0.0).is_met(0.1));
+    assert!(Bound::Above(0.5).is_met(0.5) && !Bound::Above(0.5).is_met(0.4));
+}
+
+#[test]
+fn each_way_of_reading_is_one_of_a_closed_list() {
+    let start = "unit: u, bands: { warning: 1, critical: 0 }, minSamples: 1";
+    let trigger = "symptom: a.b, minSamples: 1, hold: 0s";
+    let (found, notes) = read(&format!(
+        "  - {{ id: a, {start}, check: proxy_liveness, trigger: {{ {trigger}, below: 0.5 }} }}\n"
+    ));
+    assert!(notes.is_empty(), "{notes:?}");
+    let indicator = found.get("a").unwrap();
+    assert_eq!(indicator.reader.source(), "proxy_check");
+    assert_eq!(indicator.trigger.as_ref().unwrap().of, "Pod");
+    for (line, wrong) in [
+        ("check: mood", "no check is called \"mood\"; known: proxy_liveness, "),
+        ("window: 1m, check: proxy_liveness", "it has no window"),
+        ("check: proxy_liveness, prometheus: {}", "not by both"),
+        ("", "how is it read?"),
+        (&format!("check: proxy_liveness, trigger: {{ {trigger} }}"), "either above or below"),
+        (&format!("check: proxy_liveness, trigger: {{ {trigger}, of: Pod, above: 1 }}"), "has its own kind"),
+    ] {
+        let (_, notes) = read(&format!(
+            "  - {{ id: ok, {start}, check: config_distribution }}\n  - {{ id: a, {start}, {line} }}\n"
+        ));
+        let told = notes.first().map(|note| (note.line, note.text.clone()));
+        // Mutation: skipping an unknown word silently leaves a symptom that nobody ever reads.
+        assert!(told.as_ref().is_some_and(|(at, text)| *at == 5 && text.contains(wrong)), "{line}: {told:?}");
+    }
+}
+
+// Mutations: taking any numbers; taking them for an indicator of which the worst subject counts.
+#[test]
+fn a_small_fleet_is_written_so_that_it_can_be_ill() {
+    let with = |few: &str, check: &str| {
+        let line = format!(
+            "  - {{ id: a, unit: u, bands: {{ warning: 1, critical: 0 }}, minSamples: 1, few: {few}, check: {check} }}\n"
+        );
+        let (found, notes) = read(&line);
+        (found.get("a").and_then(|indicator| indicator.few), notes.first().map(|note| note.text.clone()))
+    };
+    let (few, notes) = with("{ below: 20, warning: 1, critical: 2 }", "proxy_liveness");
+    assert_eq!((few, notes), (Some(Few { below: 20, warning: 1, critical: 2 }), None));
+    for (few, check, wrong) in [
+        ("{ below: 20, warning: 3, critical: 2 }", "proxy_liveness", "the other way round"),
+        ("{ below: 2, warning: 2, critical: 2 }", "proxy_liveness", "always be healthy"),
+        ("{ below: 20, warning: 0, critical: 2 }", "proxy_liveness", "at least 1"),
+        ("{ below: 20, warning: 1 }", "proxy_liveness", "\"critical\" is missing"),
+        ("{ below: 20, warning: 1, critical: 2 }", "control_plane_ready", "the worst subject counts"),
+    ] {
+        let (_, note) = with(few, check);
+        assert!(note.as_ref().is_some_and(|note| note.contains(wrong)), "{few}: {note:?}");
+    }
+}
+
+// Mutation: an indicator that is shipped without a word on what to do where it cannot be read.
+#[test]
+fn every_shipped_indicator_says_what_to_do_where_it_cannot_be_read() {
+    let rules = crate::rules::Rules::load(&crate::rules::RuleFiles::embedded(), None).unwrap().rules;
+    for indicator in rules.indicators.iter() {
+        assert!(!indicator.fix.is_empty(), "{}", indicator.id);
+    }
+}

@@ -1,0 +1,195 @@
+//! `meshmend health` against the simulated cluster, which is another process: what people and programs read.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::binary::{folder, ran};
+use crate::live::{Process, within};
+
+/// A simulated cluster with these faults, and how to ask for its health.
+struct Cluster {
+    dir: tempfile::TempDir,
+    _sim: Process,
+}
+
+impl Cluster {
+    fn with(faults: &[&str]) -> Self {
+        let dir = folder();
+        let mut args = vec!["sim", "--kubeconfig", "sim.kubeconfig"];
+        faults.iter().for_each(|fault| args.extend(["--fault", fault]));
+        let sim = Process::start(dir.path(), &args);
+        let log = dir.path().join("sim.log");
+        let prometheus = within("the cluster is there", || {
+            let log = fs::read_to_string(&log).ok().filter(|log| log.contains("Ctrl-C"))?;
+            log.lines().find_map(|line| line.strip_prefix("Prometheus   ")).map(str::to_owned)
+        });
+        let config = format!(
+            "apiVersion: meshmend.dev/v1alpha1\nkind: Config\njournal: {{ sqlite: {{ path: j.db }} }}\n\
+             sources: {{ prometheus: {{ url: \"{prometheus}\" }} }}\n"
+        );
+        fs::write(dir.path().join("meshmend.yaml"), config).expect("the folder can be written");
+        Self { dir, _sim: sim }
+    }
+
+    fn at(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Exit code and output without Prometheus.
+    fn bare(&self, args: &[&str]) -> (i32, String) {
+        let (code, out, err) =
+            ran(self.at(), &[&["health", "--kubeconfig", "sim.kubeconfig"], args].concat());
+        assert!(err.is_empty(), "{args:?}: {err}");
+        (code, out)
+    }
+
+    /// Exit code and JSON with Prometheus.
+    fn whole(&self, args: &[&str]) -> (i32, Value) {
+        let args = [&["--config", "meshmend.yaml", "-o", "json"], args].concat();
+        let (code, out) = self.bare(&args);
+        (code, serde_json::from_str(&out).expect("JSON"))
+    }
+
+    /// The same, once enough requests have been counted for every service to be judged.
+    fn counted(&self) -> (i32, Value) {
+        within("every indicator is known", || {
+            let found = self.whole(&[]);
+            levels(&found.1).iter().all(|(_, level)| level != "unknown").then_some(found)
+        })
+    }
+}
+
+fn indicators(mesh: &Value) -> Vec<Value> {
+    let parts = mesh["components"].as_array().expect("a list").iter();
+    parts.flat_map(|part| part["indicators"].as_array().expect("a list").clone()).collect()
+}
+
+fn levels(mesh: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let mut all: Vec<_> =
+        indicators(mesh).iter().map(|one| (text(&one["indicator"]), text(&one["level"]))).collect();
+    all.sort();
+    all
+}
+
+/// The indicators that are not healthy.
+fn moved(mesh: &Value) -> Vec<(String, String)> {
+    levels(mesh).into_iter().filter(|(_, level)| level != "healthy").collect()
+}
+
+fn one(mesh: &Value, id: &str) -> Value {
+    indicators(mesh).into_iter().find(|one| one["indicator"] == id).expect("it is there")
+}
+
+// Mutations: an indicator that is left out; a service without requests that makes traffic unknown; a key that
+// is renamed; readings that do not say how they were had.
+#[test]
+fn a_healthy_mesh_is_healthy_in_every_part_and_says_where_each_figure_comes_from() {
+    let cluster = Cluster::with(&[]);
+    let (code, mesh) = cluster.counted();
+    assert_eq!((code, &mesh["level"], moved(&mesh)), (0, &json!("healthy"), Vec::new()));
+    let (code, _, err) = ran(cluster.at(), &["health", "--explain", "nothing"]);
+    assert!(code == 64 && err.contains("data_plane.proxy_liveness"), "{err}");
+    let keys = |value: &Value| value.as_object().expect("a map").keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&mesh), ["at", "components", "level", "why"]);
+    assert_eq!(keys(&mesh["components"][0]), ["component", "indicators", "level", "why"]);
+    let liveness = one(&mesh, "data_plane.proxy_liveness");
+    assert_eq!(
+        keys(&liveness),
+        [
+            "at",
+            "counts",
+            "critical",
+            "fix",
+            "indicator",
+            "level",
+            "readings",
+            "samples",
+            "source",
+            "subject",
+            "unit",
+            "value",
+            "warning",
+            "why"
+        ]
+    );
+    let reading = &liveness["readings"][0];
+    assert_eq!(keys(reading), ["at", "level", "samples", "source", "subject", "value", "way", "why"]);
+    assert_eq!(reading["value"], 1.0);
+    for indicator in indicators(&mesh) {
+        for reading in indicator["readings"].as_array().expect("a list") {
+            let told = |key: &str| reading[key].as_str().is_some_and(|text| !text.is_empty());
+            assert!(told("way") && told("source"), "{reading}");
+        }
+    }
+
+    let (code, found) = cluster.whole(&["--explain", "traffic.success_rate"]);
+    assert_eq!((code, &found["indicator"]), (0, &json!("traffic.success_rate")));
+    let (_, mail) = cluster.whole(&["--namespace", "mail"]);
+    for indicator in indicators(&mail) {
+        for reading in indicator["readings"].as_array().expect("a list") {
+            assert_eq!(reading["subject"]["namespace"], "mail");
+        }
+    }
+    // Nothing of Linkerd is there, and Istio's proxies are none of its.
+    let (_, linkerd) = cluster.whole(&["--mesh", "linkerd"]);
+    assert_eq!(levels(&linkerd), [("security.certificate_validity".to_owned(), "healthy".to_owned())]);
+    assert_eq!(levels(&cluster.whole(&["--mesh", "istio"]).1), levels(&mesh));
+}
+
+// Mutations: traffic that is healthy, or absent, because nobody measures it; a reason without what to do;
+// lines of more than 80 columns; colour where no terminal is.
+#[test]
+fn without_prometheus_traffic_is_unknown_and_says_what_to_do() {
+    let cluster = Cluster::with(&[]);
+    let (code, out) = cluster.bare(&[]);
+    assert_eq!(code, 0, "unknown is no finding");
+    assert_eq!(out, include_str!("health/no_prometheus.txt"));
+    assert!(out.lines().all(|line| line.chars().count() <= 80) && !out.contains('\u{1b}'), "{out}");
+}
+
+// Mutations: a fault that moves others than its own indicators, or not all of them; 0 although something is
+// critical.
+#[test]
+fn a_bad_route_moves_exactly_the_indicators_of_traffic() {
+    let cluster = Cluster::with(&["bad_route"]);
+    let (code, mesh) = cluster.counted();
+    let critical = |id: &str| (id.to_owned(), "critical".to_owned());
+    assert_eq!(moved(&mesh), [critical("traffic.route_error_rate"), critical("traffic.success_rate")]);
+    assert_eq!((code, &mesh["level"]), (2, &json!("critical")));
+    assert_eq!(mesh["components"][0]["component"], "traffic");
+    assert_eq!(one(&mesh, "traffic.route_error_rate")["subject"]["name"], "cart");
+    let (code, out) = cluster.bare(&["--config", "meshmend.yaml", "--explain", "traffic.route_error_rate"]);
+    assert_eq!(code, 2);
+    for words in
+        ["critical  VirtualService shop/cart", "istio_requests_total{reporter=", " samples, prometheus"]
+    {
+        assert!(out.contains(words), "{words:?} is not in\n{out}");
+    }
+    let (code, _) = cluster.bare(&["--explain", "data_plane.proxy_liveness"]);
+    assert_eq!(code, 0, "what is explained is healthy");
+}
+
+// Mutations: one silent answer for three; a share for a fleet of eighteen, which would be critical; a silent
+// proxy that makes everything else wait for ever.
+#[test]
+fn a_hung_proxy_is_found_by_asking_it_and_one_of_few_is_a_warning() {
+    let cluster = Cluster::with(&["hung_proxy"]);
+    let (code, out) = cluster.bare(&["-o", "json"]);
+    let mesh: Value = serde_json::from_str(&out).expect("JSON");
+    let known = moved(&mesh).into_iter().filter(|(_, level)| level != "unknown");
+    let warning = |id: &str| (id.to_owned(), "warning".to_owned());
+    // What it is sent it does not acknowledge either.
+    let expected = [warning("config.distribution"), warning("data_plane.proxy_liveness")];
+    assert_eq!(known.collect::<Vec<_>>(), expected);
+    assert_eq!((code, &mesh["level"]), (0, &json!("warning")));
+    let found = one(&mesh, "data_plane.proxy_liveness");
+    assert_eq!(
+        found["counts"],
+        json!({ "critical": 1, "warning": 0, "unknown": 0, "healthy": 17, "idle": 0 })
+    );
+    let why = found["why"].as_str().expect("a text");
+    assert!(why.starts_with("1 of 18 not well: Pod shop/") && why.contains("no answer within 3 s"), "{why}");
+}
