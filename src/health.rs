@@ -8,6 +8,7 @@ mod edge;
 mod misses;
 mod overview;
 mod prover;
+mod series;
 mod sync;
 
 pub use board::{Board, Fired, judge, probe};
@@ -17,7 +18,9 @@ pub use crashes::{Container, Crashes};
 pub use edge::{Edge, Hold};
 pub use misses::{Asked, Misses};
 pub use overview::{
-    ComponentHealth, Counts, Found, IndicatorHealth, Overview, ReadingHealth, Survey, Taken, overview, shown,
+    ComponentHealth, Counts, Found, IndicatorHealth, NO_PROMETHEUS, Overview, ReadingHealth, Survey, Taken,
+    overview, shown,
 };
 pub use prover::{InForce, Proven, Prover};
+pub use series::subject_of;
 pub use sync::{Merged, Replica, Sync, Waits};

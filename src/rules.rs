@@ -21,7 +21,9 @@ mod window;
 pub use alerts::{AlertMap, Mapped, Named};
 pub use deeds::Deeds;
 pub use files::{Loaded, ROUTE_ERRORS, RuleFiles, Rules};
-pub use indicators::{Bands, Bound, Catalogue, Check, Few, Indicator, Queries, Reader, Trigger};
+pub use indicators::{
+    Bands, Bound, By, Catalogue, Check, Few, Indicator, MeshName, Queries, Reader, State, Trigger, Way,
+};
 pub use note::{Note, NoteSeverity};
 pub use playbook::{Answer, Need, Next, Playbook};
 pub use playbooks::Playbooks;

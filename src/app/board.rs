@@ -134,7 +134,8 @@ impl Boards {
             Some(Reader::Check(Check::ProxyLiveness)) => self.check.is_some(),
             Some(Reader::Check(Check::ConfigDistribution)) => self.istiod.is_some(),
             Some(Reader::Check(Check::ControlPlaneReady | Check::CertificateValidity)) => true,
-            None => false,
+            // Read for the overview only: no act is measured by it.
+            Some(Reader::Readings(_)) | None => false,
         }
     }
 
@@ -171,6 +172,7 @@ impl Boards {
             Reader::Check(Check::ConfigDistribution) => self.distribution(whom).await,
             Reader::Check(Check::ControlPlaneReady) => self.discovery(whom),
             Reader::Check(Check::CertificateValidity) => self.validity(whom),
+            Reader::Readings(_) => Err(format!("{} is read for the overview only", indicator.id)),
         }
     }
 

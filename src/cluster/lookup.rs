@@ -33,6 +33,12 @@ impl Cluster {
         self.stores().inventory.gaps(kind)
     }
 
+    /// How many watches there are beside those of routes and rules.
+    #[must_use]
+    pub fn watched(&self) -> usize {
+        self.stores().inventory.standing.len()
+    }
+
     /// What is wrong with the watches beside those of routes and rules, one sentence each. Kinds that are
     /// not installed are none of it.
     #[must_use]

@@ -16,6 +16,12 @@ mod told;
 
 pub use told::shown;
 
+/// Why nothing is measured where the configuration names no Prometheus.
+pub const NO_PROMETHEUS: &str = "no Prometheus is configured";
+/// What to do about it comes before what each indicator wants of Prometheus.
+const NAME_PROMETHEUS: &str =
+    "have the mesh scraped and name Prometheus: sources.prometheus.url in the file of --config";
+
 /// What came of reading an indicator for one subject.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Found {
@@ -87,6 +93,8 @@ pub struct ComponentHealth {
 pub struct IndicatorHealth {
     /// Id.
     pub indicator: String,
+    /// What it tells, in a few words.
+    pub title: String,
     /// Level.
     pub level: Level,
     /// Why; empty where it is healthy.
@@ -109,6 +117,8 @@ pub struct IndicatorHealth {
     pub warning: f64,
     /// Critical from here on.
     pub critical: f64,
+    /// Bands whose bound was lost in the table we took it from, and is taken from the band beside it.
+    pub restored: Vec<Level>,
     /// How many subjects are at which level.
     pub counts: Counts,
     /// Every reading, the worst first.
@@ -179,9 +189,8 @@ pub fn overview(surveys: Vec<Survey<'_>>, at: Timestamp) -> Overview {
         }
     }
     for component in &mut components {
-        component
-            .indicators
-            .sort_by(|a, b| (rank(a.level), &a.indicator).cmp(&(rank(b.level), &b.indicator)));
+        // Those that are unknown for one reason stand together.
+        component.indicators.sort_by(|a, b| order(a).cmp(&order(b)));
         let worst = component.indicators.first().map(|worst| (worst.level, &*worst.indicator, &*worst.why));
         (component.level, component.why) = raised(worst);
     }
@@ -191,6 +200,12 @@ pub fn overview(surveys: Vec<Survey<'_>>, at: Timestamp) -> Overview {
     let (level, why) = worst
         .map_or((Level::Unknown, "nothing was read".to_owned()), |worst| (worst.level, worst.why.clone()));
     Overview { at, level, why, components }
+}
+
+fn order(indicator: &IndicatorHealth) -> (u8, &str, &str, &str) {
+    let known = indicator.level != Level::Unknown;
+    let (why, fix) = if known { ("", "") } else { (&*indicator.why, &*indicator.fix) };
+    (rank(indicator.level), why, fix, &indicator.indicator)
 }
 
 /// What a part says of the whole.
@@ -222,9 +237,10 @@ fn of_indicator(survey: Survey<'_>, at: Timestamp) -> IndicatorHealth {
     let first = readings.first();
     IndicatorHealth {
         indicator: indicator.id.clone(),
+        title: indicator.title.clone(),
         level: verdict.level,
+        fix: if why.ends_with(NO_PROMETHEUS) { NAME_PROMETHEUS.to_owned() } else { indicator.fix.clone() },
         why,
-        fix: indicator.fix.clone(),
         value: verdict.figure.map(|figure| figure.value),
         unit: indicator.unit.clone(),
         samples: verdict.figure.map(|figure| figure.samples),
@@ -233,6 +249,7 @@ fn of_indicator(survey: Survey<'_>, at: Timestamp) -> IndicatorHealth {
         at: readings.iter().map(|reading| reading.at).min().unwrap_or(at),
         warning: indicator.bands.warning,
         critical: indicator.bands.critical,
+        restored: indicator.restored.clone(),
         counts,
         readings,
     }

@@ -1,9 +1,11 @@
 //! The catalogue of indicators: what is measured, how it is read, and when it is a symptom.
 
 mod read;
+mod ways;
 
 use crate::model::indicator::{Level, Overflow};
 use crate::model::signal::Symptom;
+pub use ways::{By, MeshName, State, Way};
 
 /// All indicators.
 #[derive(Clone, Debug, Default)]
@@ -16,10 +18,14 @@ pub struct Catalogue {
 pub struct Indicator {
     /// Id, for instance `traffic.route_error_rate`.
     pub id: String,
-    /// Unit of its value, for people.
+    /// What it tells, in a few words; empty where nobody wrote it.
+    pub title: String,
+    /// Unit of its value, one of a closed list or a share of something.
     pub unit: String,
     /// Where the bands begin.
     pub bands: Bands,
+    /// The bands whose bound was lost in the table we took it from, and is taken from the band beside it.
+    pub restored: Vec<Level>,
     /// How a small fleet is judged; `None`: by the bands, as any other.
     pub few: Option<Few>,
     /// Below this many samples its level is unknown.
@@ -31,6 +37,9 @@ pub struct Indicator {
     /// When it is a symptom; `None`: never by itself.
     pub trigger: Option<Trigger>,
 }
+
+/// Units beside `share of ...`, which is 0 to 1.
+pub(super) const UNITS: [&str; 5] = ["ms", "s", "/s", "times", "minors"];
 
 /// Bounds; a value exactly on one belongs to the worse band. Which way is worse follows from their order.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -103,7 +112,13 @@ impl Indicator {
     /// Whether it is the share of a fleet, of which each subject is well or not; else the worst subject counts.
     #[must_use]
     pub fn is_of_a_fleet(&self) -> bool {
-        matches!(self.reader, Reader::Check(Check::ProxyLiveness | Check::ConfigDistribution))
+        match &self.reader {
+            Reader::Check(check) => matches!(check, Check::ProxyLiveness | Check::ConfigDistribution),
+            Reader::Readings(ways) => {
+                ways.iter().any(|way| matches!(way.by, By::State(state) if state.is_of_a_fleet()))
+            }
+            Reader::Prometheus(_) => false,
+        }
     }
 }
 
@@ -114,6 +129,8 @@ pub enum Reader {
     Prometheus(Queries),
     /// By looking ourselves.
     Check(Check),
+    /// In the first of these ways that tells something; for the overview only.
+    Readings(Vec<Way>),
 }
 
 impl Reader {
@@ -125,6 +142,7 @@ impl Reader {
             Self::Check(Check::ProxyLiveness) => "proxy_check",
             Self::Check(Check::ConfigDistribution) => "istiod",
             Self::Check(Check::ControlPlaneReady | Check::CertificateValidity) => "kubernetes",
+            Self::Readings(ways) => ways.first().map_or("none", Way::source),
         }
     }
 }

@@ -8,7 +8,7 @@ use rhai::{AST, Array, Dynamic, Engine, Map};
 use serde::Deserialize;
 
 use super::constructors::{On, Refusal, Rung, Step};
-use super::indicators::Catalogue;
+use super::indicators::{Catalogue, Reader};
 use super::note::Note;
 use super::script::{Script, ScriptError, call};
 use crate::model::action::Action;
@@ -286,7 +286,14 @@ fn read_need(need: Dynamic) -> Result<Need, String> {
 
 fn read_recover(value: &Dynamic, indicators: &Catalogue) -> Result<Recover, String> {
     let written: RecoverWritten = rhai::serde::from_dynamic(value).map_err(|error| error.to_string())?;
-    if indicators.get(&written.indicator).is_none() {
+    let indicator = indicators.get(&written.indicator);
+    if indicator.is_some_and(|indicator| matches!(indicator.reader, Reader::Readings(_))) {
+        return Err(format!(
+            "{} is read for the overview only: no act can be measured by it",
+            written.indicator
+        ));
+    }
+    if indicator.is_none() {
         return Err(format!("no indicator is called {:?}", written.indicator));
     }
     let seconds = |text: &str| duration::parse(text).map(|span| span.as_secs());

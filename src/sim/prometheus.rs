@@ -51,7 +51,7 @@ fn answer(sim: &Sim, form: &str) -> Response {
             Json(json!({ "status": "success", "data": data })).into_response()
         }
         None => {
-            let error = format!("this simulation does not answer {query:?}");
+            let error = "this simulation does not answer such a query";
             let body = json!({ "status": "error", "errorType": "bad_data", "error": error });
             (StatusCode::BAD_REQUEST, Json(body)).into_response()
         }

@@ -57,6 +57,9 @@ pub struct Counts {
     pub overflow: Overflow<Option<f64>>,
 }
 
+/// Labels of a series with its value, or why that is no number.
+pub type OneSeries = (BTreeMap<String, String>, Result<f64, String>);
+
 /// A value for each host, or why there is none for it.
 pub type ByHost<T> = BTreeMap<String, Result<T, String>>;
 
@@ -151,6 +154,22 @@ impl Prometheus {
     /// # Errors
     /// What went wrong with the whole answer.
     pub async fn values(&self, promql: &str) -> Result<ByHost<f64>, String> {
+        self.ask(promql, read).await
+    }
+
+    /// All series of a query by their labels. No series is no error, and not zero either.
+    ///
+    /// # Errors
+    /// What went wrong with the whole answer.
+    pub async fn series(&self, promql: &str) -> Result<Vec<OneSeries>, String> {
+        self.ask(promql, read_series).await
+    }
+
+    async fn ask<T>(
+        &self,
+        promql: &str,
+        read: impl Fn(&[u8], Timestamp) -> Result<T, String>,
+    ) -> Result<T, String> {
         let call = async {
             let request = self.request(promql)?;
             self.http.clone().oneshot(request).await.map_err(|error| chain(error.as_ref()))
@@ -198,7 +217,8 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-fn read(body: &[u8], now: Timestamp) -> Result<ByHost<f64>, String> {
+/// The series of a whole answer that is about now.
+fn whole(body: &[u8], now: Timestamp) -> Result<Vec<Series>, String> {
     let answer: Answer =
         serde_json::from_slice(body).map_err(|error| format!("unexpected answer: {error}"))?;
     if answer.status != "success" {
@@ -211,15 +231,34 @@ fn read(body: &[u8], now: Timestamp) -> Result<ByHost<f64>, String> {
     if data.result_type != "vector" {
         return Err(format!("a vector is expected, not a {}", data.result_type));
     }
-    let mut values = BTreeMap::new();
-    for series in data.result {
-        let Some(host) = series.metric.get("destination_service") else {
-            return Err("a series has no label destination_service".to_owned());
-        };
+    for series in &data.result {
         let off = (series.value.0 - now.as_duration().as_secs_f64()).abs();
         if off > MAX_OFF_S {
             return Err(format!("its clock is {off:.0} s off ours: what it measured is not about now"));
         }
+    }
+    Ok(data.result)
+}
+
+fn read_series(body: &[u8], now: Timestamp) -> Result<Vec<OneSeries>, String> {
+    let one = |series: Series| {
+        let value = match series.value.1.parse::<f64>() {
+            Ok(value) if value.is_finite() => Ok(value),
+            _ => Err(format!("the value is {:?}, which is no number", series.value.1)),
+        };
+        let mut labels = series.metric;
+        labels.remove("__name__");
+        (labels, value)
+    };
+    Ok(whole(body, now)?.into_iter().map(one).collect())
+}
+
+fn read(body: &[u8], now: Timestamp) -> Result<ByHost<f64>, String> {
+    let mut values = BTreeMap::new();
+    for series in whole(body, now)? {
+        let Some(host) = series.metric.get("destination_service") else {
+            return Err("a series has no label destination_service".to_owned());
+        };
         let value = match series.value.1.parse::<f64>() {
             Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
             _ => Err(format!("the value for {host} is {:?}, which is no count", series.value.1)),
@@ -235,7 +274,7 @@ fn read(body: &[u8], now: Timestamp) -> Result<ByHost<f64>, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::read;
+    use super::{read, read_series};
     use jiff::Timestamp;
 
     #[test]
@@ -251,6 +290,11 @@ mod tests {
             // Mutation: reading NaN as 0 would make an ill route look healthy.
             assert!(read(&vector(bad)).unwrap()["a"].is_err(), "{bad}");
         }
+        let series = |text: &str| read_series(text.as_bytes(), Timestamp::from_second(1_000).unwrap());
+        let found = series(&vector("-3.5")).unwrap();
+        assert_eq!((found[0].0["destination_service"].as_str(), &found[0].1), ("a", &Ok(-3.5)));
+        // Mutation: leaving out what is no number makes a mesh of which nothing is known a healthy one.
+        assert!(series(&vector("NaN")).unwrap()[0].1.is_err());
         let twice = vector("3")
             .replace("}]}}", "},{\"metric\":{\"destination_service\":\"a\"},\"value\":[1000.5,\"4\"]}]}}");
         assert!(read(&twice).unwrap()["a"].is_err(), "which of the two is meant?");
@@ -262,7 +306,7 @@ mod tests {
             "<html>".to_owned(),
             vector("3").replace("1000.5", "900"),
         ] {
-            assert!(read(&bad).is_err(), "{bad}");
+            assert!(read(&bad).is_err() && series(&bad).is_err(), "{bad}");
         }
     }
 }

@@ -2,22 +2,19 @@
 //! Nothing of it becomes a signal.
 
 mod proxies;
+mod state;
+mod ways;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::time::Duration;
 
 use super::{Boards, objects, traffic};
-use crate::cluster::{Mesh, Pod, Watched};
+use crate::cluster::{Mesh, Watched};
 use crate::health::{Found, Survey, Taken};
 use crate::model::facts::SyncState;
 use crate::model::indicator::Figure;
 use crate::model::subject::Subject;
-use crate::rules::{Check, Indicator, ROUTE_ERRORS, Reader};
+use crate::rules::{Check, Indicator, MeshName, ROUTE_ERRORS, Reader};
 use crate::sources::prometheus::{ByHost, Counts};
-
-/// A push that is under way is acknowledged within it; what still waits then is stale.
-const PUSHED: Duration = Duration::from_secs(3);
 
 /// Which part of the cluster is surveyed.
 #[derive(Clone, Debug, Default)]
@@ -36,10 +33,6 @@ impl Scope {
     pub(super) fn is_of(&self, mesh: Mesh) -> bool {
         self.mesh.is_none_or(|wanted| wanted == mesh)
     }
-
-    fn is_all(&self) -> bool {
-        self.namespace.is_none() && self.mesh.is_none()
-    }
 }
 
 /// The readings of one indicator, and why there may be more subjects.
@@ -48,22 +41,25 @@ pub(super) type Readings = (Vec<Taken>, Vec<String>);
 impl Boards {
     /// Reads every indicator that this part of the cluster has.
     pub async fn survey(&self, scope: &Scope) -> Vec<Survey<'_>> {
-        let meshes = self.meshes();
-        let has = |mesh: Mesh| scope.is_of(mesh) && (meshes.is_empty() || meshes.contains(&mesh));
-        // Requests and acknowledgements are read as Istio tells them.
-        let of_istio = |reader: &Reader| {
-            matches!(reader, Reader::Prometheus(_) | Reader::Check(Check::ConfigDistribution))
+        let meshes = self.looked_at(scope);
+        let is_there = |indicator: &&Indicator| match &indicator.reader {
+            // Requests and acknowledgements are read as Istio tells them.
+            Reader::Prometheus(_) | Reader::Check(Check::ConfigDistribution) => {
+                meshes.contains(&MeshName::Istio)
+            }
+            Reader::Readings(ways) => ways::is_of(ways, &meshes),
+            Reader::Check(Check::CertificateValidity) => true,
+            Reader::Check(_) => !meshes.is_empty(),
         };
-        let indicators = self.rules.indicators.iter();
-        let there = indicators.filter(|indicator| !of_istio(&indicator.reader) || has(Mesh::Istio));
+        let there = self.rules.indicators.iter().filter(is_there);
         let surveys = there.map(|indicator| async move {
             let (taken, gaps) = self.read_all(indicator, scope).await;
-            let taken = taken.into_iter().filter(|taken| scope.holds(&taken.subject)).collect();
-            Survey { indicator, taken, gaps }
+            let unread = taken.is_empty();
+            let taken: Vec<Taken> = taken.into_iter().filter(|taken| scope.holds(&taken.subject)).collect();
+            // What lies elsewhere is left out; what could not be read at all is not.
+            (unread || !taken.is_empty()).then_some(Survey { indicator, taken, gaps })
         });
-        let surveys = futures::future::join_all(surveys).await;
-        // Of a part of the cluster nobody expects everything.
-        surveys.into_iter().filter(|survey| scope.is_all() || !survey.taken.is_empty()).collect()
+        futures::future::join_all(surveys).await.into_iter().flatten().collect()
     }
 
     /// The meshes whose proxies or control planes are seen.
@@ -77,9 +73,12 @@ impl Boards {
         match &indicator.reader {
             Reader::Prometheus(_) => self.read_hosts(indicator).await,
             Reader::Check(Check::ProxyLiveness) => self.read_proxies(scope).await,
-            Reader::Check(Check::ConfigDistribution) => self.read_sync(scope).await,
+            Reader::Check(Check::ConfigDistribution) => {
+                self.read_standing(scope, |state| state == SyncState::Synced).await
+            }
             Reader::Check(Check::ControlPlaneReady) => self.read_planes(scope),
             Reader::Check(Check::CertificateValidity) => self.read_certificates(),
+            Reader::Readings(ways) => self.read_ways(indicator, ways, scope).await,
         }
     }
 
@@ -129,34 +128,6 @@ impl Boards {
             self.taken("prometheus", (subject, found), way)
         };
         (subjects.into_iter().map(read).collect(), gaps)
-    }
-
-    async fn read_sync(&self, scope: &Scope) -> Readings {
-        const WAY: &str = "GET /debug/syncz of every replica of istiod";
-        let gaps = self.cluster.gaps(Watched::Pods);
-        let ours = |pod: &Arc<Pod>| pod.proxy.as_ref().is_some_and(|proxy| proxy.mesh == Mesh::Istio);
-        let pods: Vec<Arc<Pod>> = self.asked(scope).into_iter().filter(ours).collect();
-        let mut last = self.picture().await;
-        let waits = |merged: &crate::health::Merged| {
-            let synced =
-                |pod: &Arc<Pod>| merged.sync(&pod.subject()).is_ok_and(|s| s.state == SyncState::Synced);
-            pods.iter().any(|pod| !synced(pod))
-        };
-        if last.as_ref().is_ok_and(|merged| waits(merged)) {
-            tokio::time::sleep(PUSHED).await;
-            last = self.picture().await;
-        }
-        let read = |pod: &Arc<Pod>| {
-            let sync = last.as_ref().map_err(Clone::clone).and_then(|merged| merged.sync(&pod.subject()));
-            let note = sync.as_ref().map(super::istiod::standing).unwrap_or_default();
-            let figure = sync.map(|sync| {
-                let value = if sync.state == SyncState::Synced { 1.0 } else { 0.0 };
-                Figure { value, samples: 1.0 }
-            });
-            let found = self.too_early(pod).map_or_else(|| found(figure), Found::Idle);
-            Taken { note, ..self.taken("istiod", (pod.subject(), found), WAY.to_owned()) }
-        };
-        (pods.iter().map(read).collect(), gaps)
     }
 
     fn read_planes(&self, scope: &Scope) -> Readings {

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::{Boards, Closed, overflow};
 use crate::app::queue::Input;
 use crate::cluster::{Route, Watched, fqdn};
-use crate::health::{InForce, Proven, Prover, probe};
+use crate::health::{InForce, NO_PROMETHEUS, Proven, Prover, probe};
 use crate::model::event::EventKind;
 use crate::model::facts::TrafficFacts;
 use crate::model::history::{Proof, ProvenDestination, RevisionProven};
@@ -117,7 +117,7 @@ impl Boards {
         let window_s = match &indicator.reader {
             Reader::Prometheus(_) if indicator.id == ROUTE_ERRORS => self.window(indicator),
             Reader::Prometheus(queries) => queries.window_s,
-            Reader::Check(_) => 0,
+            Reader::Check(_) | Reader::Readings(_) => 0,
         };
         SignedDuration::from_secs(i64::try_from(window_s).unwrap_or(i64::MAX))
     }
@@ -174,7 +174,7 @@ impl Boards {
         hosts: &[String],
         window_s: u64,
     ) -> Result<ByHost<Counts>, String> {
-        let prometheus = self.prometheus.as_ref().ok_or("no Prometheus is configured")?;
+        let prometheus = self.prometheus.as_ref().ok_or(NO_PROMETHEUS)?;
         let queries = queries(indicator)?;
         let (samples, bad) = queries.fill(hosts, window_s);
         let mut counts = prometheus.counts(&samples, &bad).await?;
@@ -325,7 +325,9 @@ fn seconds(window_s: u64) -> f64 {
 pub(super) fn queries(indicator: &Indicator) -> Result<&Queries, String> {
     match &indicator.reader {
         Reader::Prometheus(queries) => Ok(queries),
-        Reader::Check(_) => Err(format!("{} is not read from Prometheus", indicator.id)),
+        Reader::Check(_) | Reader::Readings(_) => {
+            Err(format!("{} is not read from Prometheus", indicator.id))
+        }
     }
 }
 

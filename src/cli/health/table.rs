@@ -72,9 +72,13 @@ impl Table {
         let value = found.value.map_or_else(|| "no value".to_owned(), bound);
         let mut lines = vec![
             format!("{} is {level}: {value} ({})", found.indicator, found.unit),
+            format!("  {}", if found.title.is_empty() { "no title" } else { &*found.title }),
             format!("  warning from {} on, critical from {} on", bound(found.warning), bound(found.critical)),
             format!("  {} subjects", counted(&found.counts)),
         ];
+        if !found.title.is_empty() {
+            lines.insert(1, format!("  {}", found.title));
+        }
         let mut told =
             |text: &str| lines.extend(wrap(text, COLUMNS - 2).iter().map(|line| format!("  {line}")));
         if !found.why.is_empty() {
@@ -146,7 +150,13 @@ fn reason(indicator: &IndicatorHealth) -> Vec<String> {
 
 /// A text below the name of its indicator.
 fn below(text: &str) -> Vec<String> {
-    let lines = wrap(text, COLUMNS - INDENT);
+    /// Words of a server may be long; --explain has all of them.
+    const MOST: usize = 4;
+    let mut lines = wrap(text, COLUMNS - INDENT);
+    if lines.len() > MOST {
+        lines.truncate(MOST);
+        lines.push("… (--explain tells all of it)".to_owned());
+    }
     lines.iter().map(|line| format!("{}{}", " ".repeat(INDENT), cut(line, COLUMNS - INDENT))).collect()
 }
 

@@ -1,7 +1,8 @@
 //! The catalogue as it is written: YAML to indicators, every mistake with its line.
 
-use super::{Bands, Bound, Catalogue, Check, Few, Indicator, Queries, Reader, Trigger};
-use crate::model::indicator::Overflow;
+use super::ways::ways;
+use super::{Bands, Bound, Catalogue, Check, Few, Indicator, Queries, Reader, Trigger, UNITS};
+use crate::model::indicator::{Level, Overflow};
 use crate::rules::note::Note;
 use crate::yaml::{Faults, Fields, Node, header};
 
@@ -25,17 +26,41 @@ impl Catalogue {
     }
 }
 
+const KEYS: [&str; 14] = [
+    "id",
+    "title",
+    "unit",
+    "bands",
+    "worse",
+    "restored",
+    "few",
+    "minSamples",
+    "window",
+    "prometheus",
+    "check",
+    "readings",
+    "trigger",
+    "fix",
+];
+/// As wide as a column of a table can be.
+const LONGEST_TITLE: usize = 34;
+
 fn indicator(node: &Node, faults: &mut Faults) -> Option<Indicator> {
-    let known =
-        ["id", "unit", "bands", "few", "minSamples", "window", "prometheus", "check", "trigger", "fix"];
-    let fields = node.fields(&known, &[], faults);
-    let id = fields.need("id", node, faults).and_then(|node| node.text(faults));
-    let unit = fields.need("unit", node, faults).and_then(|node| node.text(faults));
+    let fields = node.fields(&KEYS, &[], faults);
+    let id = fields.need("id", node, faults).and_then(|node| id(node, faults));
+    let unit = fields.need("unit", node, faults).and_then(|node| unit(node, faults));
     let bands = fields.need("bands", node, faults).and_then(|node| bands(node, faults));
     let few = fields.get("few").map(|node| few(node, faults));
     let few = few.map_or(Some(None), |read| read.map(Some));
-    let fix = fields.get("fix").map(|node| node.text(faults));
-    let fix = fix.map_or(Some(String::new()), |read| read);
+    let restored = fields.get("restored").map_or(Some(Vec::new()), |node| restored(node, faults));
+    let mut text = |key: &str| fields.get(key).map_or(Some(String::new()), |node| node.text(faults));
+    let (title, fix) = (text("title"), text("fix"));
+    worse(fields, bands, faults);
+    if let (Some(node), Some(title)) = (fields.get("title"), &title)
+        && title.chars().count() > LONGEST_TITLE
+    {
+        faults.add(node, format!("a title has at most {LONGEST_TITLE} characters"));
+    }
     let min_samples = fields.need("minSamples", node, faults).and_then(|node| node.whole(1, faults));
     let reader = reader(fields, node, faults);
     let trigger = match (fields.get("trigger"), &reader) {
@@ -44,8 +69,10 @@ fn indicator(node: &Node, faults: &mut Faults) -> Option<Indicator> {
     };
     let indicator = Indicator {
         id: id?,
+        title: title?,
         unit: unit?,
         bands: bands?,
+        restored: restored?,
         few: few?,
         min_samples: f64::from(min_samples?),
         fix: fix?,
@@ -58,8 +85,69 @@ fn indicator(node: &Node, faults: &mut Faults) -> Option<Indicator> {
     Some(indicator)
 }
 
+/// `component.name`, in lower case.
+fn id(node: &Node, faults: &mut Faults) -> Option<String> {
+    let text = node.text(faults)?;
+    let word = |word: &str| {
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        word.starts_with(|c: char| c.is_ascii_lowercase()) && word.chars().all(fits)
+    };
+    if !text.split_once('.').is_some_and(|(component, name)| word(component) && word(name)) {
+        faults.add(node, format!("{text:?} is no id: component.name in lower case, with digits and _"));
+    }
+    Some(text)
+}
+
+fn unit(node: &Node, faults: &mut Faults) -> Option<String> {
+    let text = node.text(faults)?;
+    let share = text.strip_prefix("share of ").is_some_and(|of| !of.trim().is_empty());
+    if !share && !UNITS.contains(&&*text) {
+        faults
+            .add(node, format!("the unit {text:?} is not known; known: share of ..., {}", UNITS.join(", ")));
+    }
+    Some(text)
+}
+
+/// Where it is said which way is worse, critical lies on that side of warning.
+fn worse(fields: Fields<'_>, bands: Option<Bands>, faults: &mut Faults) {
+    let Some(node) = fields.get("worse") else { return };
+    let falls = match node.text(faults).as_deref() {
+        Some("lower") => true,
+        Some("higher") => false,
+        Some(other) => return faults.add(node, format!("worse is lower or higher, not {other:?}")),
+        None => return,
+    };
+    if let (Some(bands), Some(node)) = (bands, fields.get("bands"))
+        && bands.fall() != falls
+    {
+        let side = if falls { "below" } else { "above" };
+        faults.add(node, format!("critical lies on the healthy side of warning: it has to be {side} it"));
+    }
+}
+
+/// The bands whose bound was lost.
+fn restored(node: &Node, faults: &mut Faults) -> Option<Vec<Level>> {
+    let mut found = Vec::new();
+    for text in node.texts(faults)? {
+        let band = [Level::Healthy, Level::Warning, Level::Critical].into_iter().find(|l| l.as_str() == text);
+        if band.is_none() {
+            faults.add(node, format!("{text:?} is no band; known: healthy, warning, critical"));
+        }
+        found.extend(band);
+    }
+    Some(found)
+}
+
 /// One way of reading, and only one.
 fn reader(fields: Fields<'_>, node: &Node, faults: &mut Faults) -> Option<Reader> {
+    if let Some(list) = fields.get("readings") {
+        let others =
+            ["prometheus", "check", "trigger"].into_iter().filter_map(|key| Some((key, fields.get(key)?)));
+        for (key, other) in others {
+            faults.add(other, format!("readings are for the overview only: take out {key}, or the readings"));
+        }
+        return ways(fields, list, faults).map(Reader::Readings);
+    }
     match (fields.get("prometheus"), fields.get("check")) {
         (Some(queries), None) => {
             let window_s = fields.need("window", node, faults).and_then(|node| node.seconds(faults));
@@ -88,7 +176,10 @@ fn reader(fields: Fields<'_>, node: &Node, faults: &mut Faults) -> Option<Reader
             None
         }
         (None, None) => {
-            faults.add(node, "how is it read? prometheus: { samples, bad } or check: NAME is missing");
+            faults.add(
+                node,
+                "how is it read? prometheus: { samples, bad }, check: NAME or readings: [..] is missing",
+            );
             None
         }
     }
@@ -115,6 +206,9 @@ fn bands(node: &Node, faults: &mut Faults) -> Option<Bands> {
     let parts = node.fields(&["warning", "critical"], &[], faults);
     let warning = parts.need("warning", node, faults).and_then(|node| node.number(faults))?;
     let critical = parts.need("critical", node, faults).and_then(|node| node.number(faults))?;
+    if warning.total_cmp(&critical).is_eq() {
+        faults.add(node, "warning and critical are the same: which way is worse cannot be told");
+    }
     Some(Bands { warning, critical })
 }
 
@@ -152,6 +246,8 @@ fn trigger(node: &Node, reader: &Reader, faults: &mut Faults) -> Option<Trigger>
             Some(text)
         }
         (Reader::Check(check), None) => Some(check.kind().to_owned()),
+        // Told of already.
+        (Reader::Readings(_), _) => None,
         (Reader::Check(check), Some(node)) => {
             faults.add(node, format!("a check has its own kind: {}", check.kind()));
             None

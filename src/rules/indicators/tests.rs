@@ -26,13 +26,13 @@ fn bands_and_triggers_run_either_way_and_a_bound_belongs_to_the_worse_side() {
 
 #[test]
 fn each_way_of_reading_is_one_of_a_closed_list() {
-    let start = "unit: u, bands: { warning: 1, critical: 0 }, minSamples: 1";
+    let start = "unit: s, bands: { warning: 1, critical: 0 }, minSamples: 1";
     let trigger = "symptom: a.b, minSamples: 1, hold: 0s";
     let (found, notes) = read(&format!(
-        "  - {{ id: a, {start}, check: proxy_liveness, trigger: {{ {trigger}, below: 0.5 }} }}\n"
+        "  - {{ id: a.b, {start}, check: proxy_liveness, trigger: {{ {trigger}, below: 0.5 }} }}\n"
     ));
     assert!(notes.is_empty(), "{notes:?}");
-    let indicator = found.get("a").unwrap();
+    let indicator = found.get("a.b").unwrap();
     assert_eq!(indicator.reader.source(), "proxy_check");
     assert_eq!(indicator.trigger.as_ref().unwrap().of, "Pod");
     for (line, wrong) in [
@@ -44,7 +44,7 @@ fn each_way_of_reading_is_one_of_a_closed_list() {
         (&format!("check: proxy_liveness, trigger: {{ {trigger}, of: Pod, above: 1 }}"), "has its own kind"),
     ] {
         let (_, notes) = read(&format!(
-            "  - {{ id: ok, {start}, check: config_distribution }}\n  - {{ id: a, {start}, {line} }}\n"
+            "  - {{ id: a.ok, {start}, check: config_distribution }}\n  - {{ id: a.b, {start}, {line} }}\n"
         ));
         let told = notes.first().map(|note| (note.line, note.text.clone()));
         // Mutation: skipping an unknown word silently leaves a symptom that nobody ever reads.
@@ -57,10 +57,10 @@ fn each_way_of_reading_is_one_of_a_closed_list() {
 fn a_small_fleet_is_written_so_that_it_can_be_ill() {
     let with = |few: &str, check: &str| {
         let line = format!(
-            "  - {{ id: a, unit: u, bands: {{ warning: 1, critical: 0 }}, minSamples: 1, few: {few}, check: {check} }}\n"
+            "  - {{ id: a.b, unit: s, bands: {{ warning: 1, critical: 0 }}, minSamples: 1, few: {few}, check: {check} }}\n"
         );
         let (found, notes) = read(&line);
-        (found.get("a").and_then(|indicator| indicator.few), notes.first().map(|note| note.text.clone()))
+        (found.get("a.b").and_then(|indicator| indicator.few), notes.first().map(|note| note.text.clone()))
     };
     let (few, notes) = with("{ below: 20, warning: 1, critical: 2 }", "proxy_liveness");
     assert_eq!((few, notes), (Some(Few { below: 20, warning: 1, critical: 2 }), None));
@@ -82,5 +82,82 @@ fn every_shipped_indicator_says_what_to_do_where_it_cannot_be_read() {
     let rules = crate::rules::Rules::load(&crate::rules::RuleFiles::embedded(), None).unwrap().rules;
     for indicator in rules.indicators.iter() {
         assert!(!indicator.fix.is_empty(), "{}", indicator.id);
+    }
+}
+
+// Mutations: a closing bracket that is only counted; brackets in quotes that count; taking an unknown mesh or
+// state for none; two ways in one.
+#[test]
+fn readings_are_checked_as_far_as_their_text_tells() {
+    let with = |readings: &str| {
+        let line = format!(
+            "  - {{ id: a.b, unit: ms, bands: {{ warning: 1, critical: 2 }}, minSamples: 1, window: 5m, readings: [{readings}] }}\n"
+        );
+        let (found, notes) = read(&line);
+        let reader = found.get("a.b").map(|indicator| indicator.reader.clone());
+        (reader, notes.first().map(|note| note.text.clone()))
+    };
+    let good = r#"{ meshes: [istio], expression: 'rate(x{a="("}[$window])', samples: 'sum(x)' }, { state: watches }, { later: soon }"#;
+    let (reader, note) = with(good);
+    assert_eq!(note, None);
+    let Some(Reader::Readings(ways)) = reader else { panic!("it is read in three ways") };
+    let value = r#"rate(x{a="("}[300s])"#.to_owned();
+    assert_eq!(ways[0].by, By::Expression { value, samples: Some("sum(x)".to_owned()) });
+    assert!(ways[0].is_for(MeshName::Istio) && !ways[0].is_for(MeshName::Linkerd));
+    assert!(ways[1].is_for(MeshName::Linkerd), "without meshes it is for all");
+    for (readings, wrong) in [
+        ("", "the list is empty"),
+        ("{ expression: 'sum(x' }", "lacks a ')'"),
+        ("{ expression: 'sum(x}' }", "'}' that closes nothing"),
+        ("{ expression: 'x{a=\"b}' }", "does not end its \""),
+        ("{ expression: '' }", "empty"),
+        ("{ expression: 'x', samples: 'sum(' }", "lacks a ')'"),
+        ("{ state: mood }", "no state is called"),
+        ("{ meshes: [kuma], state: watches }", "\"kuma\" is no mesh"),
+        ("{ meshes: [], state: watches }", "this list is empty"),
+        ("{ state: watches, later: soon }", "is one of"),
+        ("{ state: watches, samples: x }", "beside an expression"),
+        ("{ meshes: [istio] }", "is one of"),
+    ] {
+        let (_, note) = with(readings);
+        assert!(note.as_ref().is_some_and(|note| note.contains(wrong)), "{readings}: {note:?}");
+    }
+}
+
+// Mutations: each check taken out of `read.rs`.
+#[test]
+fn ids_units_titles_and_bands_are_checked() {
+    let good = [
+        ("id", "a.b"),
+        ("unit", "share of pods"),
+        ("bands", "{ warning: 0.9, critical: 0.8 }"),
+        ("worse", "lower"),
+        ("restored", "[critical]"),
+        ("title", "Pods"),
+        ("minSamples", "1"),
+        ("readings", "[{ state: watches }]"),
+    ];
+    let with = |key: &str, value: &str| {
+        let keys = good.map(|(known, text)| format!("{known}: {}", if known == key { value } else { text }));
+        let (_, notes) = read(&format!("  - {{ {} }}\n", keys.join(", ")));
+        notes.first().map(|note| note.text.clone())
+    };
+    assert_eq!(with("", ""), None);
+    for (key, value, wrong) in [
+        ("id", "ab", "is no id"),
+        ("id", "a.B", "is no id"),
+        ("id", "a.b.c", "is no id"),
+        ("unit", "furlongs", "not known"),
+        ("unit", "'share of '", "not known"),
+        ("bands", "{ warning: 0.8, critical: 0.9 }", "on the healthy side"),
+        ("bands", "{ warning: 0.8, critical: 0.8 }", "are the same"),
+        ("worse", "sideways", "lower or higher"),
+        ("restored", "[grave]", "is no band"),
+        ("title", "a title of more than thirty-four characters", "at most 34"),
+        ("readings", "[{ state: watches }], trigger: { symptom: a.b }", "take out trigger"),
+        ("readings", "[{ state: watches }], check: proxy_liveness", "take out check"),
+    ] {
+        let note = with(key, value);
+        assert!(note.as_ref().is_some_and(|note| note.contains(wrong)), "{key}: {value}: {note:?}");
     }
 }

@@ -27,12 +27,17 @@ impl Boards {
         self.cluster.proxies().into_iter().filter(ours).collect()
     }
 
+    /// A pod that was made just now may still pull its images.
+    pub(super) fn is_young(&self, pod: &Pod) -> Option<String> {
+        let now = self.clock.elsewhere();
+        let old = pod.created.is_some_and(|at| now.duration_since(at) >= proxies::OLD_ENOUGH);
+        (!old).then(|| "its pod was made less than a minute ago".to_owned())
+    }
+
     /// Why nothing is said of the proxy of a pod yet.
     pub(super) fn too_early(&self, pod: &Pod) -> Option<String> {
-        let now = self.clock.elsewhere();
-        let old = |pod: &Pod| pod.created.is_some_and(|at| now.duration_since(at) >= proxies::OLD_ENOUGH);
-        if !old(pod) {
-            return Some("its pod was made less than a minute ago".to_owned());
+        if let Some(why) = self.is_young(pod) {
+            return Some(why);
         }
         (!pod.others_ready).then(|| "its pod's other containers are not ready".to_owned())
     }

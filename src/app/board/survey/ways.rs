@@ -1,0 +1,123 @@
+//! The survey in the ways of the catalogue: for each mesh the first that tells something.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Readings, Scope, found};
+use crate::app::board::Boards;
+use crate::cluster::Mesh;
+use crate::health::{NO_PROMETHEUS, Taken, subject_of};
+use crate::model::indicator::Figure;
+use crate::model::subject::Subject;
+use crate::rules::{By, Indicator, MeshName, State, Way};
+
+/// The mesh of that name.
+fn mesh(name: MeshName) -> Mesh {
+    match name {
+        MeshName::Istio => Mesh::Istio,
+        MeshName::Linkerd => Mesh::Linkerd,
+    }
+}
+
+/// Whether an indicator is one of a mesh that is looked at.
+pub(super) fn is_of(ways: &[Way], meshes: &BTreeSet<MeshName>) -> bool {
+    meshes.iter().any(|mesh| ways.iter().any(|way| way.is_for(*mesh)))
+}
+
+impl Boards {
+    /// The meshes that are looked at: those seen, or all where none is seen.
+    pub(super) fn looked_at(&self, scope: &Scope) -> BTreeSet<MeshName> {
+        let seen = self.meshes();
+        let looked =
+            |name: &MeshName| scope.is_of(mesh(*name)) && (seen.is_empty() || seen.contains(&mesh(*name)));
+        [MeshName::Istio, MeshName::Linkerd].into_iter().filter(looked).collect()
+    }
+
+    pub(super) async fn read_ways(&self, indicator: &Indicator, ways: &[Way], scope: &Scope) -> Readings {
+        let (mut taken, mut gaps) = (Vec::new(), Vec::new());
+        // A way that is for several meshes is gone once: whether it told something, or why not.
+        let mut gone: Vec<Option<Result<(), String>>> = vec![None; ways.len()];
+        for mesh in self.looked_at(scope) {
+            let mut reasons = Vec::new();
+            let mut told = false;
+            for (way, gone) in ways.iter().zip(&mut gone).filter(|(way, _)| way.is_for(mesh)) {
+                if gone.is_none() {
+                    let read = self.read_way(indicator, way, scope).await;
+                    *gone = Some(read.map(|(found, missing)| {
+                        taken.extend(found);
+                        gaps.extend(missing);
+                    }));
+                }
+                match gone {
+                    Some(Err(why)) => reasons.push(why.clone()),
+                    Some(Ok(())) | None => told = true,
+                }
+                if told {
+                    break;
+                }
+            }
+            // What would have been best is what people can do something about.
+            gaps.extend(reasons.into_iter().next().filter(|_| !told));
+        }
+        (taken, gaps)
+    }
+
+    async fn read_way(&self, indicator: &Indicator, way: &Way, scope: &Scope) -> Result<Readings, String> {
+        match &way.by {
+            By::Expression { value, samples } => {
+                let series = self.read_expression((value, samples.as_deref()), indicator.min_samples).await?;
+                Ok((series, Vec::new()))
+            }
+            By::State(state) => Ok(self.read_state(*state, way, scope).await),
+            By::Later(text) => Err(format!("source not yet built: {text}")),
+        }
+    }
+
+    /// One reading a series. Without a query for samples there are always enough.
+    async fn read_expression(
+        &self,
+        (query, samples): (&str, Option<&str>),
+        enough: f64,
+    ) -> Result<Vec<Taken>, String> {
+        let prometheus = self.prometheus.as_ref().ok_or(NO_PROMETHEUS)?;
+        let series = prometheus.series(query).await?;
+        if series.is_empty() {
+            return Err("Prometheus has no series for it".to_owned());
+        }
+        let mut weights = BTreeMap::new();
+        if let Some(samples) = samples {
+            weights.extend(prometheus.series(samples).await?);
+        }
+        let weight = |labels: &BTreeMap<String, String>| match samples {
+            None => Ok(enough),
+            Some(_) => {
+                weights.get(labels).cloned().unwrap_or_else(|| Err("no samples stand behind it".to_owned()))
+            }
+        };
+        let taken = series.into_iter().map(|(labels, value)| {
+            let figure = value.and_then(|value| Ok(Figure { value, samples: weight(&labels)? }));
+            self.taken("prometheus", (subject_of(&labels), found(figure)), query.to_owned())
+        });
+        Ok(taken.collect())
+    }
+
+    async fn read_state(&self, state: State, way: &Way, scope: &Scope) -> Readings {
+        let (taken, gaps) = match state {
+            State::ProxiesReady => self.read_ready(scope),
+            State::ProxiesAccepting => self.read_accepting(scope).await,
+            State::ProxyVersions => self.read_versions(scope),
+            State::GatewaysAvailable => self.read_gateways(scope),
+            State::Watches => (vec![self.read_watches()], Vec::new()),
+            State::PrometheusAnswers => self.read_prometheus().await,
+        };
+        let fits = |taken: &Taken| self.mesh_of(&taken.subject).is_none_or(|mesh| way.is_for(mesh));
+        (taken.into_iter().filter(fits).collect(), gaps)
+    }
+
+    /// The mesh of a pod's proxy; nothing for other objects.
+    fn mesh_of(&self, pod: &Subject) -> Option<MeshName> {
+        Some(match self.cluster.pod(pod)?.proxy.as_ref()?.mesh {
+            Mesh::Istio => MeshName::Istio,
+            Mesh::Linkerd => MeshName::Linkerd,
+        })
+    }
+}

@@ -1,0 +1,188 @@
+//! Ways of reading an indicator for the overview, in order of preference: no act is measured by them.
+
+use crate::yaml::{Faults, Fields, Node};
+
+/// A way of reading.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// The meshes it is for; empty: it does not depend on one.
+    pub meshes: Vec<MeshName>,
+    /// How.
+    pub by: By,
+}
+
+/// A mesh as the catalogue names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MeshName {
+    /// Istio.
+    Istio,
+    /// Linkerd.
+    Linkerd,
+}
+
+/// How a reading is had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum By {
+    /// An instant query of Prometheus: one value, or one a series. No series is unknown, never zero.
+    Expression {
+        /// The figure, in the indicator's unit.
+        value: String,
+        /// The samples behind it, by the same labels.
+        samples: Option<String>,
+    },
+    /// What we keep or ask ourselves.
+    State(State),
+    /// Its source is not built yet; the words say what it will be.
+    Later(String),
+}
+
+/// What the cluster's objects, istiod or Prometheus itself say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Whether a proxy's container is ready, native sidecars included.
+    ProxiesReady,
+    /// Whether istiod says that a proxy rejects its configuration.
+    ProxiesAccepting,
+    /// Minor versions that a proxy is behind its control plane.
+    ProxyVersions,
+    /// Share of a gateway's replicas that are ready.
+    GatewaysAvailable,
+    /// Share of our own watches that the API server serves badly or not at all.
+    Watches,
+    /// Whether Prometheus answers us.
+    PrometheusAnswers,
+}
+
+impl State {
+    const ALL: [(&'static str, Self); 6] = [
+        ("proxies_ready", Self::ProxiesReady),
+        ("proxies_accepting", Self::ProxiesAccepting),
+        ("proxy_versions", Self::ProxyVersions),
+        ("gateways_available", Self::GatewaysAvailable),
+        ("watches", Self::Watches),
+        ("prometheus_answers", Self::PrometheusAnswers),
+    ];
+
+    /// Whether each subject is one of a fleet, well or not.
+    #[must_use]
+    pub fn is_of_a_fleet(self) -> bool {
+        matches!(self, Self::ProxiesReady | Self::ProxiesAccepting)
+    }
+}
+
+impl Way {
+    /// Whether it is for a mesh.
+    #[must_use]
+    pub fn is_for(&self, mesh: MeshName) -> bool {
+        self.meshes.is_empty() || self.meshes.contains(&mesh)
+    }
+
+    /// Name of its source.
+    #[must_use]
+    pub fn source(&self) -> &'static str {
+        match &self.by {
+            By::Expression { .. } | By::State(State::PrometheusAnswers) => "prometheus",
+            By::State(State::ProxiesAccepting) => "istiod",
+            By::State(_) => "kubernetes",
+            By::Later(_) => "none",
+        }
+    }
+}
+
+/// The list of ways, and the window that their expressions look back over.
+pub(super) fn ways(fields: Fields<'_>, list: &Node, faults: &mut Faults) -> Option<Vec<Way>> {
+    let window_s = match fields.get("window") {
+        Some(node) => Some(node.seconds(faults)?),
+        None => None,
+    };
+    let items = list.items(faults);
+    if items.is_empty() {
+        faults.add(list, "how is it read? the list is empty");
+    }
+    let read: Vec<Option<Way>> = items.into_iter().map(|item| way(item, window_s, faults)).collect();
+    read.into_iter().collect()
+}
+
+fn way(node: &Node, window_s: Option<u64>, faults: &mut Faults) -> Option<Way> {
+    let fields = node.fields(&["meshes", "expression", "samples", "state", "later"], &[], faults);
+    let meshes = fields.get("meshes").map_or(Some(Vec::new()), |node| meshes(node, faults));
+    let ways = ["expression", "state", "later"].map(|key| fields.get(key));
+    if ways.iter().flatten().count() != 1 {
+        faults.add(node, "a reading is one of expression: PROMQL, state: NAME or later: TEXT");
+        return None;
+    }
+    if let (Some(samples), None) = (fields.get("samples"), fields.get("expression")) {
+        faults.add(samples, "samples stand beside an expression, and nowhere else");
+    }
+    let [value, state, later] = ways;
+    let by = if let Some(value) = value {
+        let samples = fields.get("samples").map(|node| promql(node, window_s, faults));
+        let samples = samples.map_or(Some(None), |read| read.map(Some));
+        By::Expression { value: promql(value, window_s, faults)?, samples: samples? }
+    } else if let Some(node) = state {
+        let text = node.text(faults)?;
+        let found = State::ALL.into_iter().find(|(name, _)| *name == text);
+        if found.is_none() {
+            let known = State::ALL.map(|(name, _)| name).join(", ");
+            faults.add(node, format!("no state is called {text:?}; known: {known}"));
+        }
+        By::State(found?.1)
+    } else {
+        By::Later(later?.text(faults)?)
+    };
+    Some(Way { meshes: meshes?, by })
+}
+
+fn meshes(node: &Node, faults: &mut Faults) -> Option<Vec<MeshName>> {
+    let mut found = Vec::new();
+    for text in node.texts(faults)? {
+        match text.as_str() {
+            "istio" => found.push(MeshName::Istio),
+            "linkerd" => found.push(MeshName::Linkerd),
+            other => faults.add(node, format!("{other:?} is no mesh; known: istio, linkerd")),
+        }
+    }
+    Some(found)
+}
+
+/// An expression with its window filled in.
+fn promql(node: &Node, window_s: Option<u64>, faults: &mut Faults) -> Option<String> {
+    let text = node.text(faults)?;
+    if let Some(wrong) = unbalanced(&text) {
+        faults.add(node, wrong);
+    }
+    match window_s {
+        None if text.contains("$window") => {
+            faults.add(node, "the expression names $window, and the indicator has no key window");
+            None
+        }
+        None => Some(text),
+        Some(seconds) => Some(text.replace("$window", &format!("{seconds}s"))),
+    }
+}
+
+/// Why the brackets of a query do not fit; those in quotes are text.
+fn unbalanced(text: &str) -> Option<String> {
+    let (mut open, mut quote, mut escaped) = (Vec::new(), None, false);
+    for c in text.chars() {
+        match (quote, c) {
+            _ if escaped => escaped = false,
+            (Some(_), '\\') => escaped = true,
+            (Some(end), c) if c == end => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'' | '`') => quote = Some(c),
+            (None, '(') => open.push(')'),
+            (None, '[') => open.push(']'),
+            (None, '{') => open.push('}'),
+            (None, ')' | ']' | '}') if open.pop() != Some(c) => {
+                return Some(format!("the query has a {c:?} that closes nothing"));
+            }
+            (None, _) => {}
+        }
+    }
+    match (quote, open.pop()) {
+        (Some(quote), _) => Some(format!("the query does not end its {quote}")),
+        (None, Some(missing)) => Some(format!("the query lacks a {missing:?}")),
+        (None, None) => None,
+    }
+}
