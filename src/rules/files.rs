@@ -27,6 +27,9 @@ const SHED: &str = include_str!("../../playbooks/shed-with-destination-rule.rhai
 const ROTATE: &str = include_str!("../../playbooks/rotate-certificate.rhai");
 const NOTIFY_ONLY: &str = include_str!("../../playbooks/notify-only.rhai");
 
+/// Name of the file that stands in the place of the shipped indicators.
+const BASE: &str = "indicators.yaml";
+
 /// The indicator without which nothing is known about routes.
 pub const ROUTE_ERRORS: &str = "traffic.route_error_rate";
 
@@ -118,7 +121,8 @@ pub struct Loaded {
 }
 
 impl Rules {
-    /// Checks all files. Where no file of kind `AlertMap` or `Indicators` is given, the shipped one counts.
+    /// Checks all files. Where no file of kind `AlertMap` is given, the shipped one counts; so do the shipped
+    /// indicators, but for `indicators.yaml` in their place, and what other files of that kind change or add.
     ///
     /// # Errors
     /// Every mistake in every file, by file and line.
@@ -131,10 +135,13 @@ impl Rules {
         let shipped = |found: Option<_>, text| {
             found.or_else(|| yaml::parse(text).ok().map(|node| (String::new(), node)))
         };
-        let indicators = shipped(written.indicators, INDICATORS);
+        // A file of the shipped one's name stands in its place; others say what they change of it.
+        let (base, changes) = written.indicators.into_iter().partition(|(file, _)| file == BASE);
+        let base: Vec<(String, yaml::Node)> = base;
+        let mut indicators: Vec<_> = shipped(base.into_iter().next(), INDICATORS).into_iter().collect();
+        indicators.extend::<Vec<_>>(changes);
         let alerts = shipped(written.alerts, ALERTS);
-        let indicators =
-            indicators.map(|(file, node)| Catalogue::read(&file, &node, &mut notes)).unwrap_or_default();
+        let indicators = Catalogue::read(&indicators, &mut notes);
         if indicators.get(ROUTE_ERRORS).is_none() {
             let text =
                 format!("the indicator {ROUTE_ERRORS} is missing: it proves revisions and finds bad routes");
@@ -163,7 +170,7 @@ impl Rules {
 struct Written {
     policies: Vec<Policy>,
     alerts: Option<(String, yaml::Node)>,
-    indicators: Option<(String, yaml::Node)>,
+    indicators: Vec<(String, yaml::Node)>,
 }
 
 impl Written {
@@ -175,7 +182,7 @@ impl Written {
         let slot = match kind(&root) {
             "Policy" => return self.policies.extend(Policy::read(file, &root, notes)),
             "AlertMap" => &mut self.alerts,
-            "Indicators" => &mut self.indicators,
+            "Indicators" => return self.indicators.push((file.to_owned(), root)),
             _ => {
                 let text = "the key kind must be Policy, AlertMap or Indicators";
                 return notes.push(Note::error(file, root.line, root.column, text));

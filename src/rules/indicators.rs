@@ -1,5 +1,6 @@
 //! The catalogue of indicators: what is measured, how it is read, and when it is a symptom.
 
+mod merge;
 mod read;
 mod ways;
 

@@ -221,3 +221,32 @@ fn a_hung_proxy_is_found_by_asking_it_and_one_of_few_is_a_warning() {
     let why = found["why"].as_str().expect("a text");
     assert!(why.starts_with("1 of 18 not well: Pod shop/") && why.contains("no answer within 3 s"), "{why}");
 }
+
+// Mutations: a series that is about the mesh instead of what its labels name; a file that replaces the shipped
+// indicators instead of changing them.
+#[test]
+fn users_add_indicators_of_their_own_and_change_bands() {
+    let cluster = Cluster::with(&[]);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let policies = cluster.at().join("policies");
+    fs::create_dir(&policies).expect("the folder can be written");
+    fs::copy(root.join("policies/observe.yaml"), policies.join("observe.yaml")).expect("it is shipped");
+    let mine = "apiVersion: meshmend.dev/v1alpha1\nkind: Indicators\nindicators:\n  \
+        - id: shop.requests\n    unit: /s\n    bands: { warning: 0.02, critical: 0.01 }\n    minSamples: 5\n    \
+        window: 1m\n    readings:\n      - expression: 'sum by (destination_service) (rate(istio_requests_total[$window]))'\n        \
+        samples: 'sum by (destination_service) (increase(istio_requests_total[$window]))'\n  \
+        - { id: control_plane.service_discovery, bands: { warning: 1.5, critical: 1.2 } }\n";
+    fs::write(policies.join("mine.yaml"), mine).expect("the folder can be written");
+    let mut config = fs::read_to_string(cluster.at().join("meshmend.yaml")).expect("it was written");
+    config.push_str("policies: policies\n");
+    fs::write(cluster.at().join("meshmend.yaml"), config).expect("the folder can be written");
+    let (code, mesh) = cluster.counted();
+    assert_eq!((code, moved(&mesh).len()), (2, 1), "{:?}", moved(&mesh));
+    assert_eq!(one(&mesh, "control_plane.service_discovery")["level"], "critical");
+    let requests = one(&mesh, "shop.requests");
+    assert_eq!(requests["level"], "healthy", "{requests}");
+    let readings = requests["readings"].as_array().expect("a list").iter();
+    let mut names: Vec<&str> = readings.map(|one| one["subject"]["name"].as_str().expect("a name")).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["cart", "catalog", "outbox", "payment", "web"]);
+}

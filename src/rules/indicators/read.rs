@@ -1,30 +1,9 @@
 //! The catalogue as it is written: YAML to indicators, every mistake with its line.
 
 use super::ways::ways;
-use super::{Bands, Bound, Catalogue, Check, Few, Indicator, Queries, Reader, Trigger, UNITS};
+use super::{Bands, Bound, Check, Few, Indicator, Queries, Reader, Trigger, UNITS};
 use crate::model::indicator::{Level, Overflow};
-use crate::rules::note::Note;
-use crate::yaml::{Faults, Fields, Node, header};
-
-impl Catalogue {
-    /// Reads the catalogue; its mistakes become notes.
-    pub(in crate::rules) fn read(file: &str, root: &Node, notes: &mut Vec<Note>) -> Self {
-        let mut faults = Faults::default();
-        let top = root.fields(&["apiVersion", "kind", "indicators"], &[], &mut faults);
-        header(top, root, "Indicators", &mut faults);
-        let items = top.need("indicators", root, &mut faults).map(|node| node.items(&mut faults));
-        let mut all: Vec<Indicator> = Vec::new();
-        for item in items.unwrap_or_default() {
-            let Some(indicator) = indicator(item, &mut faults) else { continue };
-            if all.iter().any(|known| known.id == indicator.id) {
-                faults.add(item, format!("the indicator {} stands here twice", indicator.id));
-            }
-            all.push(indicator);
-        }
-        notes.extend(Note::faults(file, faults.0));
-        Self { all }
-    }
-}
+use crate::yaml::{Faults, Fields, Node};
 
 const KEYS: [&str; 14] = [
     "id",
@@ -45,7 +24,8 @@ const KEYS: [&str; 14] = [
 /// As wide as a column of a table can be.
 const LONGEST_TITLE: usize = 34;
 
-fn indicator(node: &Node, faults: &mut Faults) -> Option<Indicator> {
+/// One indicator; its mistakes become faults.
+pub(super) fn indicator(node: &Node, faults: &mut Faults) -> Option<Indicator> {
     let fields = node.fields(&KEYS, &[], faults);
     let id = fields.need("id", node, faults).and_then(|node| id(node, faults));
     let unit = fields.need("unit", node, faults).and_then(|node| unit(node, faults));

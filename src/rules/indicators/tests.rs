@@ -7,7 +7,7 @@ use crate::yaml::parse;
 fn read(items: &str) -> (Catalogue, Vec<Note>) {
     let text = format!("apiVersion: meshmend.dev/v1alpha1\nkind: Indicators\nindicators:\n{items}");
     let mut notes = Vec::new();
-    let catalogue = Catalogue::read("i.yaml", &parse(&text).unwrap(), &mut notes);
+    let catalogue = Catalogue::read(&[("i.yaml".to_owned(), parse(&text).unwrap())], &mut notes);
     (catalogue, notes)
 }
 
@@ -160,4 +160,61 @@ fn ids_units_titles_and_bands_are_checked() {
         let note = with(key, value);
         assert!(note.as_ref().is_some_and(|note| note.contains(wrong)), "{key}: {value}: {note:?}");
     }
+}
+
+/// The shipped catalogue with files of a user.
+fn loaded(files: &[(&str, &str)]) -> Result<Catalogue, Vec<(String, u64, String)>> {
+    let mut all = crate::rules::RuleFiles::embedded();
+    all.policies.remove("indicators.yaml");
+    for (name, items) in files {
+        let text = format!("apiVersion: meshmend.dev/v1alpha1\nkind: Indicators\nindicators:\n{items}");
+        all.policies.insert((*name).to_owned(), text);
+    }
+    let loaded = crate::rules::Rules::load(&all, None).map(|loaded| loaded.rules.indicators);
+    loaded.map_err(|notes| notes.into_iter().map(|note| (note.file, note.line, note.text)).collect())
+}
+
+// Mutations: replacing the whole of it; a new way of reading beside the old one; keys that are not named lost.
+#[test]
+fn a_file_of_another_name_changes_only_the_keys_it_names_and_adds() {
+    let shipped = loaded(&[]).unwrap();
+    let mine = "  - { id: data_plane.resources, bands: { warning: 0.5, critical: 0.6 } }\n  \
+                - { id: security.certificate_validity, check: certificate_validity, minSamples: 2 }\n  \
+                - { id: shop.orders, unit: /s, bands: { warning: 2, critical: 1 }, minSamples: 1, readings: [{ expression: x }] }\n";
+    let found = loaded(&[("mine.yaml", mine)]).unwrap();
+    let id = "data_plane.resources";
+    let (before, after) = (shipped.get(id).unwrap(), found.get(id).unwrap());
+    let expected = Indicator { bands: Bands { warning: 0.5, critical: 0.6 }, ..before.clone() };
+    assert_eq!(*after, expected);
+    let id = "security.certificate_validity";
+    let expected = Indicator { min_samples: 2.0, ..shipped.get(id).unwrap().clone() };
+    assert_eq!(*found.get(id).unwrap(), expected);
+    assert_eq!(found.iter().count(), shipped.iter().count() + 1);
+    assert!(found.get("shop.orders").is_some());
+    let way = "  - { id: data_plane.proxy_readiness, readings: [{ later: soon }], few: { below: 3, warning: 1, critical: 1 } }\n";
+    assert!(loaded(&[("mine.yaml", way)]).is_err(), "few is for fleets, and nobody counts one any more");
+    // A file of the shipped one's name stands in its place.
+    assert!(loaded(&[("indicators.yaml", mine)]).is_err(), "its first indicator is none by itself");
+}
+
+// Mutations: the last file of those that say something of one indicator wins silently; bands that turn round;
+// a mistake told of the wrong file.
+#[test]
+fn what_a_change_makes_wrong_is_told_in_its_own_file() {
+    let bands = "  - { id: data_plane.resources, bands: { warning: 0.5, critical: 0.4 } }\n";
+    let told = loaded(&[("mine.yaml", bands)]).unwrap_err();
+    assert!(told.len() == 1 && told[0].0 == "mine.yaml" && told[0].1 == 4, "{told:?}");
+    assert!(told[0].2.contains("on the healthy side"), "{told:?}");
+    let good = "  - { id: data_plane.resources, bands: { warning: 0.5, critical: 0.6 } }\n";
+    let told = loaded(&[("a.yaml", good), ("b.yaml", good)]).unwrap_err();
+    assert!(told[0].0 == "b.yaml" && told[0].2.contains("a.yaml says something"), "{told:?}");
+    // What is acted on needs the way that its trigger and its playbooks know.
+    let way = "  - { id: traffic.route_error_rate, readings: [{ expression: x }] }\n";
+    let told = loaded(&[("mine.yaml", way)]).unwrap_err();
+    assert!(
+        told.iter().any(|(file, _, text)| file == "mine.yaml" && text.contains("take out trigger")),
+        "{told:?}"
+    );
+    let told = loaded(&[("mine.yaml", "  - { unit: ms }\n  - 3\n")]).unwrap_err();
+    assert_eq!(told.len(), 2, "{told:?}");
 }
