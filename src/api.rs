@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::model::digest::Digest;
 use crate::model::event::Vote;
 use crate::model::incident::Incident;
+use crate::model::indicator::Level;
 use crate::model::pause::{Pause, Reach};
 use crate::model::signal::Signal;
 use crate::model::subject::Subject;
@@ -85,12 +86,36 @@ pub trait Agent: Send + Sync + 'static {
     fn incident(&self, id: String) -> BoxFuture<'_, Result<Option<Arc<Incident>>, Refusal>>;
     /// Routes with their revisions.
     fn history(&self) -> BoxFuture<'_, Result<Value, Refusal>>;
+    /// How every part of the mesh is, as it was read last.
+    fn health(&self) -> BoxFuture<'_, Result<Health, Refusal>>;
     /// The parts it depends on (`journal`, `kubernetes`, `prometheus`), and whether each can be used now.
     fn parts(&self) -> Vec<(&'static str, bool)>;
     /// Whether the loop turns.
     fn live(&self) -> Result<(), String>;
     /// Whether it can do its work.
     fn ready(&self) -> Result<Vec<String>, String>;
+}
+
+/// How the mesh is: the whole of it for those who ask, and figures for scrapers.
+#[derive(Clone, Debug)]
+pub struct Health {
+    /// As `meshmend health -o json` prints it.
+    pub whole: Value,
+    /// One line an indicator.
+    pub figures: Vec<HealthFigure>,
+}
+
+/// One indicator for scrapers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthFigure {
+    /// Its id.
+    pub indicator: String,
+    /// Its component.
+    pub component: String,
+    /// Its level.
+    pub level: Level,
+    /// Its figure, where there is one.
+    pub value: Option<f64>,
 }
 
 /// An operator's wish about everything within a reach.

@@ -1,6 +1,7 @@
 //! `/livez`, `/readyz` and `/metrics`: open, on a port of their own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -10,6 +11,9 @@ use axum::routing::get;
 
 use super::{Agent, Metrics};
 
+/// A scraper gives up after ten seconds; without the figures of the mesh it gets those of the process.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// The probes of this agent.
 pub fn router(agent: Arc<dyn Agent>, metrics: Metrics) -> Router {
     let live =
@@ -17,7 +21,9 @@ pub fn router(agent: Arc<dyn Agent>, metrics: Metrics) -> Router {
     let ready = get(|State(agent): State<Arc<dyn Agent>>| async move { answer(agent.ready()) });
     let text = get(move |State(agent): State<Arc<dyn Agent>>| async move {
         let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-        ([(header::CONTENT_TYPE, kind)], metrics.text(&agent.parts()))
+        let health = tokio::time::timeout(PATIENCE, agent.health()).await;
+        let figures = health.ok().and_then(Result::ok).map(|health| health.figures).unwrap_or_default();
+        ([(header::CONTENT_TYPE, kind)], metrics.text(&agent.parts(), &figures))
     });
     Router::new().route("/livez", live).route("/readyz", ready).route("/metrics", text).with_state(agent)
 }

@@ -46,6 +46,7 @@ pub fn router(agent: Arc<dyn Agent>, tokens: Tokens, metrics: Metrics, open: &BT
         .route("/v1/incidents/{id}", get(incident))
         .route("/v1/incidents/{id}/approve", post(approve))
         .route("/v1/incidents/{id}/deny", post(deny))
+        .route("/v1/health", get(health))
         .route("/v1/history", get(history))
         .route("/v1/history/bless", post(bless))
         .merge(operators::router())
@@ -185,6 +186,14 @@ async fn history(State(shared): State<Shared>, headers: HeaderMap) -> Response {
     let work = async {
         shared.tokens.check(&headers, Role::Read)?;
         shared.agent.history().await
+    };
+    shared.timed(work).await
+}
+
+async fn health(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+    let work = async {
+        shared.tokens.check(&headers, Role::Read)?;
+        Ok(shared.agent.health().await?.whole)
     };
     shared.timed(work).await
 }

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::board::Boards;
 use super::intake;
 use super::queue::{Input, Reply};
-use crate::api::{Agent, Ballot, Halt, Notification, Refusal};
+use crate::api::{Agent, Ballot, Halt, Health, HealthFigure, Notification, Refusal};
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::engine::State;
@@ -247,6 +247,29 @@ impl Agent for Running {
             json!({ "routes": routes })
         };
         self.look(routes).boxed()
+    }
+
+    fn health(&self) -> BoxFuture<'_, Result<Health, Refusal>> {
+        async move {
+            self.synced()?;
+            // Whoever asks may leave before it is made; the next one finds it then.
+            let boards = Arc::clone(&self.boards);
+            let made = tokio::spawn(async move { boards.overview().await }).await;
+            let found = made.map_err(|error| Refusal::new(500, "unread", format!("health: {error}")))?;
+            let whole = serde_json::to_value(&*found).map_err(|error| {
+                Refusal::new(500, "unwritable", format!("health cannot be told: {error}"))
+            })?;
+            let figures = found.components.iter().flat_map(|part| {
+                part.indicators.iter().map(|indicator| HealthFigure {
+                    indicator: indicator.indicator.clone(),
+                    component: part.component.clone(),
+                    level: indicator.level,
+                    value: indicator.value,
+                })
+            });
+            Ok(Health { figures: figures.collect(), whole })
+        }
+        .boxed()
     }
 
     fn parts(&self) -> Vec<(&'static str, bool)> {

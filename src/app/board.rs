@@ -2,6 +2,7 @@
 //! Each source has a file of its own below.
 
 mod istiod;
+mod kept;
 mod objects;
 mod overflow;
 mod proxies;
@@ -30,7 +31,7 @@ use crate::rules::{Check, Indicator, Reader, Rules};
 use crate::sources::istiod::Istiod;
 use crate::sources::prometheus::Prometheus;
 use crate::sources::proxy_check::ProxyCheck;
-pub use survey::Scope;
+pub use survey::{Asking, Scope};
 use tell::{Closed, Owners};
 
 /// Names under which our own sources speak.
@@ -51,6 +52,7 @@ pub struct Boards {
     picture: istiod::Picture,
     owners: Owners,
     trouble: Mutex<Option<String>>,
+    overview: kept::Kept,
 }
 
 /// Whom an indicator is measured for.
@@ -86,6 +88,7 @@ impl Boards {
             picture: istiod::Picture::default(),
             owners: Owners::default(),
             trouble: Mutex::default(),
+            overview: kept::Kept::default(),
         }
     }
 

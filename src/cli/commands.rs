@@ -38,7 +38,7 @@ pub(super) enum Command {
     /// Works with a kubeconfig alone: proxies and istiod are asked by port-forward. Traffic needs
     /// Prometheus (sources.prometheus in the configuration).
     #[command(
-        after_help = "Examples:\n  meshmend health                         current kubeconfig\n  meshmend health --config meshmend.yaml --namespace shop\n  meshmend health --explain data_plane.proxy_liveness\n  meshmend health --mesh istio -o json\n  meshmend health --config meshmend.yaml --watch"
+        after_help = "Examples:\n  meshmend health                         current kubeconfig\n  meshmend health --config meshmend.yaml --namespace shop\n  meshmend health --explain data_plane.proxy_liveness\n  meshmend health --mesh istio -o json\n  meshmend health --config meshmend.yaml --watch\n  meshmend health --server --journal journal.db"
     )]
     Health(health::HealthArgs),
     /// Decide every recorded event again and compare; 2 if one differs.

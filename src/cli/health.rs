@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::commands::Output;
+use super::client::Client;
+use super::commands::{Output, Remote};
 use super::{FINDINGS, FINE, Usage, people, work};
 use crate::app::board::Scope;
 use crate::app::files;
@@ -46,6 +47,16 @@ pub(super) struct HealthArgs {
     /// Read again every 5 s until interrupted.
     #[arg(short, long)]
     watch: bool,
+    /// Ask a running agent instead, at this address, or where `run` left word beside its journal.
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "",
+        conflicts_with_all = ["kubeconfig", "context", "namespace", "mesh"])]
+    server: Option<String>,
+    /// File with a token of that agent; by default the one `run` wrote beside its journal.
+    #[arg(long, value_name = "FILE", requires = "server")]
+    token_file: Option<PathBuf>,
+    /// Journal beside which `run` left word.
+    #[arg(long, value_name = "FILE", requires = "server")]
+    journal: Option<PathBuf>,
     /// Output.
     #[arg(short, long, default_value = "table")]
     output: Output,
@@ -70,6 +81,9 @@ impl From<MeshName> for Mesh {
 }
 
 pub(super) fn health(args: &HealthArgs) -> anyhow::Result<u8> {
+    if let Some(server) = &args.server {
+        return of_agent(args, Some(server.clone()).filter(|url| !url.is_empty()));
+    }
     let _written = work::log("off");
     let config = work::config(args.config.as_deref())?;
     let (_, loaded) = files::load(None, config.policies.as_deref(), None)?;
@@ -78,7 +92,8 @@ pub(super) fn health(args: &HealthArgs) -> anyhow::Result<u8> {
         known(id, &rules.indicators)?;
     }
     let access = Access { kubeconfig: args.kubeconfig.clone(), context: args.context.clone() };
-    let scope = Scope { namespace: args.namespace.clone(), mesh: args.mesh.map(Mesh::from) };
+    let scope =
+        Scope { namespace: args.namespace.clone(), mesh: args.mesh.map(Mesh::from), ..Scope::default() };
     work::runtime()?.block_on(async {
         let eyes = Eyes::open(&config, &access, rules).await?;
         let mut code = show(args, &eyes.look(&scope).await)?;
@@ -96,6 +111,20 @@ pub(super) fn health(args: &HealthArgs) -> anyhow::Result<u8> {
             }
         }
     })
+}
+
+/// What a running agent read last.
+fn of_agent(args: &HealthArgs, server: Option<String>) -> anyhow::Result<u8> {
+    let (token_file, journal) = (args.token_file.clone(), args.journal.clone());
+    let client = Client::new(&Remote { server, token_file, journal, output: args.output })?;
+    loop {
+        let found: Overview = serde_json::from_value(client.call("/v1/health", None)?)?;
+        let code = show(args, &found)?;
+        if !args.watch {
+            return Ok(code);
+        }
+        std::thread::sleep(AGAIN);
+    }
 }
 
 fn known(id: &str, catalogue: &Catalogue) -> Result<(), Usage> {

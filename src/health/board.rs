@@ -59,6 +59,12 @@ pub struct Board {
 }
 
 impl Board {
+    /// What was read last of an indicator for a subject.
+    #[must_use]
+    pub fn last(&self, indicator: &str, subject: &Subject) -> Option<&Probe> {
+        self.tracks.get(&(indicator.to_owned(), subject.clone())).map(|track| &track.last)
+    }
+
     /// Takes a reading; on an edge it is a signal. Unknown readings keep everything as it is: they
     /// neither start nor end an illness.
     pub fn take(&mut self, catalogue: &Catalogue, reading: &Reading) -> Option<Signal> {

@@ -5,8 +5,12 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use meshmend::config::Role;
+
 use crate::binary::{folder, ran};
+use crate::healing::story;
 use crate::live::{Process, within};
+use crate::stage::Stage;
 
 /// A simulated cluster with these faults, and how to ask for its health.
 struct Cluster {
@@ -249,4 +253,52 @@ fn users_add_indicators_of_their_own_and_change_bands() {
     let mut names: Vec<&str> = readings.map(|one| one["subject"]["name"].as_str().expect("a name")).collect();
     names.sort_unstable();
     assert_eq!(names, ["cart", "catalog", "outbox", "payment", "web"]);
+}
+
+// Mutations: another answer than the command's own; proxies that an agent without that source never asked as
+// healthy; a question without a token.
+#[test]
+fn a_running_agent_tells_how_the_mesh_is() {
+    let cluster = Cluster::with(&["bad_route"]);
+    let mut config = fs::read_to_string(cluster.at().join("meshmend.yaml")).expect("it was written");
+    config.push_str("listen: { api: \"127.0.0.1:0\", probes: \"127.0.0.1:0\" }\n");
+    fs::write(cluster.at().join("meshmend.yaml"), config).expect("the folder can be written");
+    let args = ["run", "--config", "meshmend.yaml", "--kubeconfig", "sim.kubeconfig"];
+    let _agent = Process::start(cluster.at(), &args);
+    let ask =
+        |more: &[&str]| ran(cluster.at(), &[&["health", "--server", "--journal", "j.db"], more].concat());
+    let mesh: Value = within("the agent tells that the route is critical", || {
+        let (code, out, _) = ask(&["-o", "json"]);
+        (code == 2).then(|| serde_json::from_str(&out).expect("JSON"))
+    });
+    assert_eq!(one(&mesh, "traffic.route_error_rate")["level"], "critical");
+    assert_eq!(one(&mesh, "data_plane.proxy_readiness")["level"], "healthy");
+    let liveness = one(&mesh, "data_plane.proxy_liveness");
+    assert_eq!(
+        (&liveness["level"], &liveness["why"]),
+        (&json!("unknown"), &json!("no source proxies is configured"))
+    );
+    let (code, out, _) = ask(&["--explain", "traffic.route_error_rate"]);
+    assert!(code == 2 && out.contains("critical  VirtualService shop/cart"), "{out}");
+    let (code, out, _) = ask(&[]);
+    assert!(code == 2 && out.starts_with("the mesh is critical: "), "{out}");
+}
+
+#[test]
+fn health_is_told_to_those_who_may_read() {
+    const OBSERVE: &str =
+        "apiVersion: meshmend.dev/v1alpha1\nkind: Policy\nmetadata: { name: x }\nspec: { mode: observe }\n";
+    story(|| async {
+        let stage = Stage::under(OBSERVE).await;
+        stage.until_proven().await;
+        let (status, mesh) = stage.call(Role::Read, "/v1/health", None).await;
+        assert_eq!(status, 200, "{mesh}");
+        assert_eq!(one(&mesh, "traffic.success_rate")["level"], "healthy");
+        // Mutation: a cache that never ends.
+        let (_, again) = stage.call(Role::Read, "/v1/health", None).await;
+        stage.wait(11).await;
+        let (_, later) = stage.call(Role::Read, "/v1/health", None).await;
+        assert!(again["at"] == mesh["at"] && later["at"] != mesh["at"]);
+        assert_eq!(stage.call(Role::Intake, "/v1/health", None).await.0, 403);
+    });
 }

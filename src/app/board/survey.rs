@@ -23,6 +23,18 @@ pub struct Scope {
     pub namespace: Option<String>,
     /// Only this mesh.
     pub mesh: Option<Mesh>,
+    /// Who asks the proxies.
+    pub asking: Asking,
+}
+
+/// Who asks the proxies whether they answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Asking {
+    /// The survey itself, now.
+    #[default]
+    Now,
+    /// The running agent, round by round: what it heard last counts.
+    Rounds,
 }
 
 impl Scope {

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Readings, Scope, found};
+use super::{Asking, Readings, Scope, found};
 use crate::app::board::{Boards, proxies};
 use crate::cluster::{Pod, Watched};
 use crate::health::{Asked, Found, Misses, Taken};
 use crate::model::proxy::Echo;
+use crate::rules::Check;
 use crate::sources::proxy_check::Target;
 
 /// So often a silent proxy is asked, as by the agent; only closer together, because somebody waits.
@@ -48,7 +49,10 @@ impl Boards {
         let gaps = self.cluster.gaps(Watched::Pods);
         let ripe = pods.iter().filter(|pod| self.too_early(pod).is_none());
         let targets: Vec<Target> = ripe.filter_map(|pod| proxies::target(pod)).collect();
-        let told = self.ask_thrice(targets, &pods).await;
+        let told = match scope.asking {
+            Asking::Now => self.ask_thrice(targets, &pods).await,
+            Asking::Rounds => self.heard_last(&pods),
+        };
         let read = |pod: &Arc<Pod>| {
             let way = proxies::target(pod).map(|target| target.way()).unwrap_or_default();
             let (found, note) = if let Some(why) = self.too_early(pod) {
@@ -62,6 +66,23 @@ impl Boards {
             Taken { note, ..self.taken("proxy_check", (pod.subject(), found), way) }
         };
         (pods.iter().map(read).collect(), gaps)
+    }
+
+    /// What the rounds of the running agent heard last, by the uid of each pod.
+    fn heard_last(&self, pods: &[Arc<Pod>]) -> BTreeMap<String, (Found, String)> {
+        let indicators = self.checked(Check::ProxyLiveness);
+        let Some(indicator) = indicators.first() else { return BTreeMap::new() };
+        let board = self.lock();
+        let last = pods.iter().map(|pod| {
+            let probe = board.last(&indicator.id, &pod.subject());
+            let found = match probe.map(|probe| (probe.figure, &probe.why)) {
+                Some((Some(figure), _)) => Found::Figure(figure),
+                Some((None, why)) => Found::Unread(why.clone()),
+                None => Found::Unread("it was not asked yet".to_owned()),
+            };
+            (pod.uid.to_string(), (found, String::new()))
+        });
+        last.collect()
     }
 
     /// What is known of each by its pod's uid, with the words of its silence.
