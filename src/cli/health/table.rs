@@ -72,7 +72,6 @@ impl Table {
         let value = found.value.map_or_else(|| "no value".to_owned(), bound);
         let mut lines = vec![
             format!("{} is {level}: {value} ({})", found.indicator, found.unit),
-            format!("  {}", if found.title.is_empty() { "no title" } else { &*found.title }),
             format!("  warning from {} on, critical from {} on", bound(found.warning), bound(found.critical)),
             format!("  {} subjects", counted(&found.counts)),
         ];
