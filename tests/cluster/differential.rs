@@ -26,6 +26,7 @@ use meshmend::clock::Clock;
 use meshmend::sim::{Serving, Sim, serve};
 use serde_json::{Value, json};
 
+use crate::renewal::CONTROLLERS;
 use crate::scene::Scene;
 use alike::{Gap, Names, gaps};
 use ask::{Ask, Side, short};
@@ -91,6 +92,7 @@ async fn compare(
     asks: &[Ask],
     needed: &mut BTreeSet<usize>,
 ) -> anyhow::Result<Vec<Found>> {
+    let _alone = CONTROLLERS.lock().await;
     let mut sides =
         [Side::open(&servers.real, namespace).await?, Side::open(&servers.ours, namespace).await?];
     let mut names = [Names::default(), Names::default()];

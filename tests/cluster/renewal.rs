@@ -23,6 +23,10 @@ use crate::wait::{same, until};
 
 /// Controllers that start on a busy machine take a while; an issuance itself takes less than a second.
 const ISSUED: Duration = Duration::from_secs(90);
+/// Held while cert-manager's controllers run: they write to every Certificate of the API server that all stories
+/// share. Whoever compares what the server makes of a Certificate by itself waits for it.
+pub(crate) static CONTROLLERS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 const ROTATE: &str = include_str!("../../playbooks/rotate-certificate.rhai");
 
 fn rotate(certificate: &Value) -> Action {
@@ -70,6 +74,7 @@ pub(crate) async fn story(scene: Scene) -> anyhow::Result<()> {
         (CERT_MANAGER, "certificates/status", &["patch"]),
     ];
     let hands = Hands::with(&scene, &rights).await?;
+    let _running = CONTROLLERS.lock().await;
     let mut controllers = start(&scene, "cert-manager.log")?;
 
     let told = async {
