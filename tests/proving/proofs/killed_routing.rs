@@ -8,7 +8,7 @@ use meshmend::model::mark::RESTORE;
 use serde_json::{Value, json};
 
 use super::killed::{Begun, Crossing, Fate};
-use super::rounds::{Rounds, passed};
+use super::rounds::Rounds;
 use super::routing::{self, POLICY, SHOP, essence, object, shorter, taken};
 use crate::agent::{Agent, Home, ROLL_BACK};
 use crate::ground::{Duty, Ground, Workload};
@@ -22,9 +22,6 @@ const RULE: (&str, &str, &str, &str) = (SHOP, "networking.istio.io/v1", "Destina
 /// Two pods that serve four at once in 200 ms serve 40 requests a second. These are a few more; they wait for
 /// three seconds until they are given up, and 70 % of them wait for little more than two.
 const TOO_MANY: u32 = 46;
-/// A source says that errors are over after ten seconds without them, in windows of five; before that a new
-/// fault would be the same one to it.
-const QUIET: Duration = Duration::from_secs(16);
 /// Waits build up, and the overload has to last for twenty seconds.
 const OVERLOADED: Duration = Duration::from_secs(150);
 /// As long as limits last, with the act that takes them back.
@@ -89,7 +86,6 @@ pub(crate) async fn finished_once(ground: &Ground) -> anyhow::Result<()> {
         ("agent killed in a rollback, it arrives", Fate::Arrives),
     );
     let agent = rolled_back((&mut crossing, &mut rounds), agent, lost).await?;
-    passed(&rounds.load, rounds.load.now(), QUIET).await?;
     let agent = rolled_back((&mut crossing, &mut rounds), agent, arrives).await?;
     let agent = shed(ground, &mut crossing, agent).await?;
     let resources: Vec<Value> =
