@@ -7,6 +7,7 @@ use super::case::Case;
 use super::standing::{self, Standing};
 use crate::model::action::Action;
 use crate::model::facts::Findings;
+use crate::model::incident::StepResult;
 use crate::model::plan::{Direction, Outcome};
 
 /// What a step says that was found not to have arrived; undo steps are counted by it.
@@ -24,14 +25,12 @@ pub(super) fn raced(outcome: &Outcome) -> bool {
 
 /// The first step of a plan that may still arrive: it was taken for lost, and nothing was done since.
 pub(super) fn awaited(case: &Case<'_>) -> Option<Action> {
-    let nothing = |outcome: &Outcome| matches!(outcome, Outcome::Stale { .. });
-    let mut since = case.incident.steps.iter().rev();
-    let untouched = case.incident.step == 0 && case.incident.direction == Direction::Forward;
-    let may = untouched
-        && since
-            .by_ref()
-            .take_while(|result| result.direction == Direction::Forward && nothing(&result.outcome))
-            .any(|result| result.outcome == lost());
+    let first = case.incident.step == 0 && case.incident.direction == Direction::Forward;
+    let nothing = |result: &&StepResult| {
+        result.direction == Direction::Forward && matches!(result.outcome, Outcome::Stale { .. })
+    };
+    let since = case.incident.steps.iter().rev().take_while(nothing);
+    let may = first && since.map(|result| &result.outcome).any(|outcome| *outcome == lost());
     case.running().filter(|_| may)
 }
 
