@@ -86,23 +86,16 @@ pub trait Agent: Send + Sync + 'static {
     fn incident(&self, id: String) -> BoxFuture<'_, Result<Option<Arc<Incident>>, Refusal>>;
     /// Routes with their revisions.
     fn history(&self) -> BoxFuture<'_, Result<Value, Refusal>>;
-    /// How every part of the mesh is, as it was read last.
-    fn health(&self) -> BoxFuture<'_, Result<Health, Refusal>>;
+    /// How every part of the mesh is, as it was read last: what `meshmend health -o json` prints.
+    fn health(&self) -> BoxFuture<'_, Result<Value, Refusal>>;
+    /// The same for scrapers, one figure an indicator.
+    fn figures(&self) -> BoxFuture<'_, Result<Vec<HealthFigure>, Refusal>>;
     /// The parts it depends on (`journal`, `kubernetes`, `prometheus`), and whether each can be used now.
     fn parts(&self) -> Vec<(&'static str, bool)>;
     /// Whether the loop turns.
     fn live(&self) -> Result<(), String>;
     /// Whether it can do its work.
     fn ready(&self) -> Result<Vec<String>, String>;
-}
-
-/// How the mesh is: the whole of it for those who ask, and figures for scrapers.
-#[derive(Clone, Debug)]
-pub struct Health {
-    /// As `meshmend health -o json` prints it.
-    pub whole: Value,
-    /// One line an indicator.
-    pub figures: Vec<HealthFigure>,
 }
 
 /// One indicator for scrapers.

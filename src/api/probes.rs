@@ -21,8 +21,8 @@ pub fn router(agent: Arc<dyn Agent>, metrics: Metrics) -> Router {
     let ready = get(|State(agent): State<Arc<dyn Agent>>| async move { answer(agent.ready()) });
     let text = get(move |State(agent): State<Arc<dyn Agent>>| async move {
         let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-        let health = tokio::time::timeout(PATIENCE, agent.health()).await;
-        let figures = health.ok().and_then(Result::ok).map(|health| health.figures).unwrap_or_default();
+        let figures = tokio::time::timeout(PATIENCE, agent.figures()).await;
+        let figures = figures.ok().and_then(Result::ok).unwrap_or_default();
         ([(header::CONTENT_TYPE, kind)], metrics.text(&agent.parts(), &figures))
     });
     Router::new().route("/livez", live).route("/readyz", ready).route("/metrics", text).with_state(agent)

@@ -11,10 +11,11 @@ use tokio::sync::{mpsc, oneshot};
 use super::board::Boards;
 use super::intake;
 use super::queue::{Input, Reply};
-use crate::api::{Agent, Ballot, Halt, Health, HealthFigure, Notification, Refusal};
+use crate::api::{Agent, Ballot, Halt, HealthFigure, Notification, Refusal};
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::engine::State;
+use crate::health::Overview;
 use crate::model::digest::Digest;
 use crate::model::event::{EventKind, Vote};
 use crate::model::history::{Proof, ProvenDestination, RevisionProven};
@@ -67,6 +68,14 @@ impl Running {
 
     fn here(&self) -> intake::Here<'_> {
         intake::Here { cluster: &self.cluster, name: self.name.as_deref(), now: self.clock.elsewhere() }
+    }
+
+    /// The mesh as it was read last. Whoever asks may leave before it is made; the next one finds it then.
+    async fn overview(&self) -> Result<Arc<Overview>, Refusal> {
+        self.synced()?;
+        let boards = Arc::clone(&self.boards);
+        let made = tokio::spawn(async move { boards.overview().await }).await;
+        made.map_err(|error| Refusal::new(500, "unread", format!("health: {error}")))
     }
 
     /// Without our cache every target would be unknown; the sender repeats itself.
@@ -249,16 +258,17 @@ impl Agent for Running {
         self.look(routes).boxed()
     }
 
-    fn health(&self) -> BoxFuture<'_, Result<Health, Refusal>> {
+    fn health(&self) -> BoxFuture<'_, Result<Value, Refusal>> {
         async move {
-            self.synced()?;
-            // Whoever asks may leave before it is made; the next one finds it then.
-            let boards = Arc::clone(&self.boards);
-            let made = tokio::spawn(async move { boards.overview().await }).await;
-            let found = made.map_err(|error| Refusal::new(500, "unread", format!("health: {error}")))?;
-            let whole = serde_json::to_value(&*found).map_err(|error| {
-                Refusal::new(500, "unwritable", format!("health cannot be told: {error}"))
-            })?;
+            serde_json::to_value(&*self.overview().await?)
+                .map_err(|error| Refusal::new(500, "unwritable", format!("health cannot be told: {error}")))
+        }
+        .boxed()
+    }
+
+    fn figures(&self) -> BoxFuture<'_, Result<Vec<HealthFigure>, Refusal>> {
+        async move {
+            let found = self.overview().await?;
             let figures = found.components.iter().flat_map(|part| {
                 part.indicators.iter().map(|indicator| HealthFigure {
                     indicator: indicator.indicator.clone(),
@@ -267,7 +277,7 @@ impl Agent for Running {
                     value: indicator.value,
                 })
             });
-            Ok(Health { figures: figures.collect(), whole })
+            Ok(figures.collect())
         }
         .boxed()
     }

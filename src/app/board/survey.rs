@@ -64,8 +64,9 @@ impl Boards {
             Reader::Check(_) => !meshes.is_empty(),
         };
         let there = self.rules.indicators.iter().filter(is_there);
+        let meshes = &meshes;
         let surveys = there.map(|indicator| async move {
-            let (taken, gaps) = self.read_all(indicator, scope).await;
+            let (taken, gaps) = self.read_all(indicator, scope, meshes).await;
             let unread = taken.is_empty();
             let taken: Vec<Taken> = taken.into_iter().filter(|taken| scope.holds(&taken.subject)).collect();
             // What lies elsewhere is left out; what could not be read at all is not.
@@ -81,7 +82,7 @@ impl Boards {
         of_proxies.chain(self.cluster.control_planes().iter().map(|plane| plane.mesh)).collect()
     }
 
-    async fn read_all(&self, indicator: &Indicator, scope: &Scope) -> Readings {
+    async fn read_all(&self, indicator: &Indicator, scope: &Scope, meshes: &BTreeSet<MeshName>) -> Readings {
         match &indicator.reader {
             Reader::Prometheus(_) => self.read_hosts(indicator).await,
             Reader::Check(Check::ProxyLiveness) => self.read_proxies(scope).await,
@@ -90,7 +91,7 @@ impl Boards {
             }
             Reader::Check(Check::ControlPlaneReady) => self.read_planes(scope),
             Reader::Check(Check::CertificateValidity) => self.read_certificates(),
-            Reader::Readings(ways) => self.read_ways(indicator, ways, scope).await,
+            Reader::Readings(ways) => self.read_ways((indicator, ways), scope, meshes).await,
         }
     }
 

@@ -32,14 +32,19 @@ impl Boards {
         [MeshName::Istio, MeshName::Linkerd].into_iter().filter(looked).collect()
     }
 
-    pub(super) async fn read_ways(&self, indicator: &Indicator, ways: &[Way], scope: &Scope) -> Readings {
+    pub(super) async fn read_ways(
+        &self,
+        (indicator, ways): (&Indicator, &[Way]),
+        scope: &Scope,
+        meshes: &BTreeSet<MeshName>,
+    ) -> Readings {
         let (mut taken, mut gaps) = (Vec::new(), Vec::new());
         // A way that is for several meshes is gone once: whether it told something, or why not.
         let mut gone: Vec<Option<Result<(), String>>> = vec![None; ways.len()];
-        for mesh in self.looked_at(scope) {
+        for mesh in meshes {
             let mut reasons = Vec::new();
             let mut told = false;
-            for (way, gone) in ways.iter().zip(&mut gone).filter(|(way, _)| way.is_for(mesh)) {
+            for (way, gone) in ways.iter().zip(&mut gone).filter(|(way, _)| way.is_for(*mesh)) {
                 if gone.is_none() {
                     let read = self.read_way(indicator, way, scope).await;
                     *gone = Some(read.map(|(found, missing)| {
