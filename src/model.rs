@@ -23,6 +23,7 @@ pub mod rate;
 pub mod reason;
 pub mod record;
 pub mod redact;
+pub mod series;
 pub mod signal;
 pub mod storm;
 pub mod subject;
