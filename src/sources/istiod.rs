@@ -4,13 +4,13 @@
 //! asking who we are.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
 use serde::Deserialize;
-use tokio::time::Instant;
 
+use super::pauses::Pauses;
 use crate::cluster::{Call, PodPort, ProxyTransport};
 use crate::model::proxy::{Standing, SyncWord, SyncWords};
 use crate::model::subject::Subject;
@@ -21,75 +21,32 @@ const TIME_LIMIT: Duration = Duration::from_secs(5);
 const MAX_BODY: usize = 64 << 20;
 /// The ports that serve it: the monitoring one, and the one that old installations open.
 const PORTS: [u16; 2] = [15014, 8080];
-/// After a failure a replica is let alone for so long, doubled with each one up to the most: it restarts, or
-/// we have no right, and either takes longer than our next question.
-const PAUSE: Duration = Duration::from_secs(5);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-
 /// One replica's words, or why there are none.
 pub type Told = (String, Result<SyncWords, String>);
 
 /// A reader of all replicas.
 pub struct Istiod {
     transport: Arc<dyn ProxyTransport>,
-    failing: Mutex<BTreeMap<String, Failing>>,
-}
-
-#[derive(Clone)]
-struct Failing {
-    times: u32,
-    until: Instant,
-    why: String,
+    pauses: Pauses,
 }
 
 impl Istiod {
     /// Over this transport.
     #[must_use]
     pub fn new(transport: Arc<dyn ProxyTransport>) -> Self {
-        Self { transport, failing: Mutex::default() }
+        Self { transport, pauses: Pauses::new("istiod") }
     }
 
     /// Asks every replica at once; the port of each is ours to know.
     pub async fn read(&self, replicas: &[PodPort]) -> Vec<Told> {
         let told = replicas.iter().map(|replica| async move {
             let name = format!("{}/{}", replica.namespace, replica.pod);
-            let words = match self.paused(&name) {
-                Some(why) => Err(why),
-                None => {
-                    let words = self.ask(replica).await;
-                    self.note(&name, words.as_ref().err());
-                    words
-                }
-            };
+            let words = self.pauses.ask(&name, self.ask(replica)).await;
             (name, words)
         });
         let told = futures::future::join_all(told).await;
-        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
-        failing.retain(|name, _| told.iter().any(|(known, _)| known == name));
+        self.pauses.retain(|name| told.iter().any(|(known, _)| known == name));
         told
-    }
-
-    fn paused(&self, name: &str) -> Option<String> {
-        let failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = failing.get(name).filter(|known| known.until > Instant::now())?;
-        Some(known.why.clone())
-    }
-
-    fn note(&self, name: &str, why: Option<&String>) {
-        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(why) = why else {
-            if failing.remove(name).is_some() {
-                tracing::info!(replica = name, "istiod readable again");
-            }
-            return;
-        };
-        let times = failing.get(name).map_or(0, |known| known.times).saturating_add(1);
-        if times == 1 {
-            tracing::warn!(replica = name, why, "istiod not readable; what only it knows is unknown");
-        }
-        let pause = PAUSE.saturating_mul(1 << (times - 1).min(8)).min(LONGEST_PAUSE);
-        let known = Failing { times, until: Instant::now() + pause, why: why.clone() };
-        failing.insert(name.to_owned(), known);
     }
 
     async fn ask(&self, replica: &PodPort) -> Result<SyncWords, String> {
