@@ -138,7 +138,12 @@ mod tests {
     fn word(standing: Standing) -> SyncWords {
         BTreeMap::from([(
             pod(),
-            SyncWord { standing, types: vec!["Listener".to_owned()], version: String::new() },
+            SyncWord {
+                standing,
+                types: vec!["Listener".to_owned()],
+                version: String::new(),
+                waits_since: None,
+            },
         )])
     }
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use super::subject::Subject;
 
 /// What came of asking a proxy once.
@@ -26,6 +28,18 @@ pub struct SyncWord {
     pub types: Vec<String>,
     /// Version of the proxy; empty where it does not say.
     pub version: String,
+    /// When the oldest push that waits for its acknowledgement was sent, by istiod's clock; nothing where none
+    /// waits, or where a release before 1.23 does not say.
+    pub waits_since: Option<Timestamp>,
+}
+
+/// Who is connected to one replica of the control plane.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Connected {
+    /// Connections: a pod that connects anew has two for a moment.
+    pub clients: usize,
+    /// Since when each pod is connected, by istiod's clock.
+    pub since: BTreeMap<Subject, Timestamp>,
 }
 
 /// Where a proxy stands with one replica at one instant.

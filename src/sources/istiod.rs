@@ -1,63 +1,136 @@
-//! istiod: what each replica says in `/debug/syncz` about the proxies that are connected to it.
+//! istiod: what each replica says about itself and about the proxies that are connected to it. Each knows only
+//! its own, so all are asked.
 //!
 //! The questions go over a port-forward, which ends on the pod's own loopback: istiod answers there without
 //! asking who we are.
 
-use std::collections::BTreeMap;
+mod adsz;
+mod syncz;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
-use serde::Deserialize;
 
+use super::exposition;
 use super::pauses::Pauses;
-use crate::cluster::{Call, PodPort, ProxyTransport};
-use crate::model::proxy::{Standing, SyncWord, SyncWords};
-use crate::model::subject::Subject;
+use crate::cluster::{Call, PodPort, ProxyTransport, Unanswered};
+use crate::model::proxy::{Connected, SyncWords};
+use crate::model::series::Sample;
 
 /// istiod puts the answer together from memory, in milliseconds even for a thousand proxies.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
 /// Two kilobytes a proxy: this is thirty thousand of them at one replica.
 const MAX_BODY: usize = 64 << 20;
-/// The ports that serve it: the monitoring one, and the one that old installations open.
-const PORTS: [u16; 2] = [15014, 8080];
+/// The ports that serve pages of `/debug`: the monitoring one, and the one that old installations open.
+const DEBUG: &[u16] = &[15014, 8080];
+const MONITORING: &[u16] = &[15014];
+const READY: u16 = 8080;
+
 /// One replica's words, or why there are none.
-pub type Told = (String, Result<SyncWords, String>);
+pub type Told<T> = (String, Result<T, String>);
 
 /// A reader of all replicas.
 pub struct Istiod {
     transport: Arc<dyn ProxyTransport>,
-    pauses: Pauses,
+    // One may answer to one question and not to the other: `/debug` has rights of its own.
+    syncz: Pauses,
+    adsz: Pauses,
+    metrics: Pauses,
+}
+
+/// A question, and the ports that may answer it.
+struct Question<'q> {
+    path: &'static str,
+    ports: &'static [u16],
+    pauses: &'q Pauses,
 }
 
 impl Istiod {
     /// Over this transport.
     #[must_use]
     pub fn new(transport: Arc<dyn ProxyTransport>) -> Self {
-        Self { transport, pauses: Pauses::new("istiod") }
+        Self {
+            transport,
+            syncz: Pauses::new("/debug/syncz of istiod"),
+            adsz: Pauses::new("/debug/adsz of istiod"),
+            metrics: Pauses::new("/metrics of istiod"),
+        }
     }
 
-    /// Asks every replica at once; the port of each is ours to know.
-    pub async fn read(&self, replicas: &[PodPort]) -> Vec<Told> {
+    /// Where the proxies of every replica stand with their configuration. The port of each is ours to know.
+    pub async fn read(&self, replicas: &[PodPort]) -> Vec<Told<SyncWords>> {
+        let question = Question { path: "/debug/syncz", ports: DEBUG, pauses: &self.syncz };
+        self.ask_all(replicas, &question, syncz::read).await
+    }
+
+    /// Which proxies are connected to every replica, and since when.
+    pub async fn connected(&self, replicas: &[PodPort]) -> Vec<Told<Connected>> {
+        let question = Question { path: "/debug/adsz", ports: DEBUG, pauses: &self.adsz };
+        self.ask_all(replicas, &question, adsz::read).await
+    }
+
+    /// Those metrics of every replica whose names are wanted.
+    pub async fn metrics(
+        &self,
+        replicas: &[PodPort],
+        keep: &(dyn Fn(&str) -> bool + Send + Sync),
+    ) -> Vec<Told<Vec<Sample>>> {
+        let question = Question { path: "/metrics", ports: MONITORING, pauses: &self.metrics };
+        self.ask_all(replicas, &question, |page| exposition::read(page, keep)).await
+    }
+
+    /// Whether every replica says that it is ready. One that was reached and kept silent is not; an error says
+    /// why one could not be asked. There is no pause: a replica that was away is asked whether it is back.
+    pub async fn ready(&self, replicas: &[PodPort]) -> Vec<Told<Result<(), String>>> {
+        let call = Call::get("/ready", TIME_LIMIT);
+        let call = &call;
         let told = replicas.iter().map(|replica| async move {
-            let name = format!("{}/{}", replica.namespace, replica.pod);
-            let words = self.pauses.ask(&name, self.ask(replica)).await;
+            let answer = self.transport.ask(&PodPort { port: READY, ..replica.clone() }, call).await;
+            let ready = match answer {
+                Ok((200, _)) => Ok(Ok(())),
+                Ok((status, _)) => Ok(Err(format!("port {READY} answered {status} to /ready"))),
+                Err(Unanswered::Silent(why)) => Ok(Err(why)),
+                Err(Unanswered::NotAsked(why)) => Err(format!("it could not be asked: {why}")),
+            };
+            (name(replica), ready)
+        });
+        futures::future::join_all(told).await
+    }
+
+    async fn ask_all<T>(
+        &self,
+        replicas: &[PodPort],
+        question: &Question<'_>,
+        read: impl Fn(&[u8]) -> Result<T, String>,
+    ) -> Vec<Told<T>> {
+        let read = &read;
+        let told = replicas.iter().map(|replica| async move {
+            let name = name(replica);
+            let words = question.pauses.ask(&name, self.ask(replica, question, read)).await;
             (name, words)
         });
         let told = futures::future::join_all(told).await;
-        self.pauses.retain(|name| told.iter().any(|(known, _)| known == name));
+        question.pauses.retain(|name| told.iter().any(|(known, _)| known == name));
         told
     }
 
-    async fn ask(&self, replica: &PodPort) -> Result<SyncWords, String> {
-        let path = "/debug/syncz".to_owned();
-        let call = Call { method: Method::GET, path, limit: TIME_LIMIT, max_body: MAX_BODY };
+    async fn ask<T>(
+        &self,
+        replica: &PodPort,
+        question: &Question<'_>,
+        read: &impl Fn(&[u8]) -> Result<T, String>,
+    ) -> Result<T, String> {
+        let path = question.path;
+        let call = Call { method: Method::GET, path: path.to_owned(), limit: TIME_LIMIT, max_body: MAX_BODY };
         let mut last = String::new();
-        for port in PORTS {
-            let to = PodPort { port, ..replica.clone() };
+        for port in question.ports {
+            let to = PodPort { port: *port, ..replica.clone() };
             match self.transport.ask(&to, &call).await {
-                Ok((200, body)) => return read(&body),
-                Ok((status, _)) => last = format!("port {port} answered {status} to /debug/syncz"),
+                Ok((200, body)) => return read(&body).map_err(|why| format!("{why} (port {port}, {path})")),
+                Ok((status, _)) => {
+                    last = format!("port {port} answered {status} to {path}{}", advice(status))
+                }
                 Err(why) => last = why.to_string(),
             }
         }
@@ -65,111 +138,19 @@ impl Istiod {
     }
 }
 
-#[derive(Deserialize)]
-struct Written {
-    proxy: String,
-    #[serde(default)]
-    proxy_type: String,
-    #[serde(default)]
-    proxy_version: String,
-    #[serde(default)]
-    istio_version: String,
-    #[serde(default)]
-    resources: BTreeMap<String, Resource>,
-    #[serde(flatten)]
-    others: BTreeMap<String, serde_json::Value>,
+fn name(replica: &PodPort) -> String {
+    format!("{}/{}", replica.namespace, replica.pod)
 }
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Resource {
-    #[serde(default)]
-    sent: String,
-    #[serde(default)]
-    acked: String,
-    #[serde(default)]
-    last_error: String,
-}
-
-/// Releases before 1.23 have only these pairs; later ones repeat them.
-const PAIRS: [(&str, &str); 5] = [
-    ("cluster", "Cluster"),
-    ("listener", "Listener"),
-    ("route", "RouteConfiguration"),
-    ("endpoint", "ClusterLoadAssignment"),
-    ("extensionconfig", "TypedExtensionConfig"),
-];
-
-/// Kinds of proxies that take their configuration type by type. ztunnel takes deltas of another kind.
-const TYPES: [&str; 4] = ["", "sidecar", "router", "waypoint"];
-
-/// Reads one replica's answer. An answer that is not whole tells nothing at all: who is missing in it
-/// would look disconnected.
-fn read(body: &[u8]) -> Result<SyncWords, String> {
-    let written: Vec<Written> =
-        serde_json::from_slice(body).map_err(|error| format!("unexpected answer: {error}"))?;
-    let mut words = SyncWords::new();
-    for proxy in written.iter().filter(|proxy| TYPES.contains(&proxy.proxy_type.as_str())) {
-        let (name, namespace) = proxy
-            .proxy
-            .rsplit_once('.')
-            .filter(|(name, namespace)| !name.is_empty() && !namespace.is_empty())
-            .ok_or_else(|| format!("unexpected answer: no proxy is called {:?}", proxy.proxy))?;
-        let word = word(proxy)?;
-        let pod = Subject::pod(namespace, name);
-        // A pod that connects anew is there twice for a moment; the worse word counts.
-        let worse = words.get(&pod).is_none_or(|known| weight(&word) > weight(known));
-        if worse {
-            words.insert(pod, word);
+/// What to do about a status.
+fn advice(status: u16) -> &'static str {
+    match status {
+        // Only a port-forward comes from istiod's own loopback, which it does not ask.
+        401 | 403 => {
+            ": it asks who we are; ask it by port-forward (get and create on pods/portforward in istio-system)"
         }
+        _ => "",
     }
-    Ok(words)
-}
-
-fn weight(word: &SyncWord) -> u8 {
-    match word.standing {
-        Standing::Acknowledged => 0,
-        Standing::Waiting => 1,
-        Standing::Rejected(_) => 2,
-    }
-}
-
-fn word(proxy: &Written) -> Result<SyncWord, String> {
-    let short = |url: &str| url.rsplit('.').next().unwrap_or_default().to_owned();
-    let mut waiting: Vec<String> = Vec::new();
-    let mut rejected: Vec<(String, String)> = Vec::new();
-    let mut sent = false;
-    for (url, resource) in &proxy.resources {
-        sent |= !resource.sent.is_empty();
-        if !resource.last_error.is_empty() {
-            rejected.push((short(url), resource.last_error.clone()));
-        } else if resource.sent != resource.acked {
-            waiting.push(short(url));
-        }
-    }
-    for (key, name) in PAIRS {
-        let text = |end: &str| match proxy.others.get(&format!("{key}_{end}")) {
-            None => Ok(""),
-            Some(serde_json::Value::String(text)) => Ok(text.as_str()),
-            Some(other) => Err(format!("unexpected answer: {key}_{end} is {other}")),
-        };
-        let (there, back) = (text("sent")?, text("acked")?);
-        sent |= !there.is_empty();
-        let known = waiting.iter().chain(rejected.iter().map(|(name, _)| name)).any(|known| known == name);
-        if there != back && !known {
-            waiting.push(name.to_owned());
-        }
-    }
-    let version = [&proxy.proxy_version, &proxy.istio_version].into_iter().find(|text| !text.is_empty());
-    let version = version.cloned().unwrap_or_default();
-    if let Some((_, error)) = rejected.first() {
-        let error = error.clone();
-        let types = rejected.into_iter().map(|(name, _)| name).collect();
-        return Ok(SyncWord { standing: Standing::Rejected(error), types, version });
-    }
-    // Nothing sent at all is no configuration at all: it waits for it.
-    let standing = if sent && waiting.is_empty() { Standing::Acknowledged } else { Standing::Waiting };
-    Ok(SyncWord { standing, types: waiting, version })
 }
 
 #[cfg(test)]
