@@ -1,6 +1,7 @@
 //! Sources: the world to readings and events, one file each. The watches live in `cluster`, because the
 //! effectors share their stores; webhooks arrive through `api`.
 
+pub mod agent;
 pub mod envoy;
 pub mod exposition;
 pub mod istiod;
