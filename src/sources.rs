@@ -2,6 +2,7 @@
 //! effectors share their stores; webhooks arrive through `api`.
 
 pub mod agent;
+pub mod api_server;
 pub mod envoy;
 pub mod exposition;
 pub mod istiod;
