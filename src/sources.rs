@@ -9,3 +9,4 @@ pub mod istiod;
 mod pauses;
 pub mod prometheus;
 pub mod proxy_check;
+pub mod usage;
