@@ -1,4 +1,6 @@
-//! Prometheus: instant queries over any HTTP service, a socket or the simulated cluster in process.
+//! Prometheus: queries over any HTTP service, a socket or the simulated cluster in process.
+
+mod range;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,6 +15,8 @@ use tower::{BoxError, ServiceExt};
 
 use crate::clock::Clock;
 use crate::model::indicator::Overflow;
+
+pub use range::{RangeSeries, Span};
 
 /// An HTTP client as a service: that of a socket, or a router in process.
 pub type Http = tower::util::BoxCloneSyncService<Request<Bytes>, Response<Bytes>, BoxError>;
@@ -78,7 +82,7 @@ struct Answer {
 #[serde(rename_all = "camelCase")]
 struct Data {
     result_type: String,
-    result: Vec<Series>,
+    result: Box<serde_json::value::RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -154,7 +158,7 @@ impl Prometheus {
     /// # Errors
     /// What went wrong with the whole answer.
     pub async fn values(&self, promql: &str) -> Result<ByHost<f64>, String> {
-        self.ask(promql, read).await
+        self.ask(&Query::now(promql), read).await
     }
 
     /// All series of a query by their labels. No series is no error, and not zero either.
@@ -162,16 +166,16 @@ impl Prometheus {
     /// # Errors
     /// What went wrong with the whole answer.
     pub async fn series(&self, promql: &str) -> Result<Vec<OneSeries>, String> {
-        self.ask(promql, read_series).await
+        self.ask(&Query::now(promql), read_series).await
     }
 
     async fn ask<T>(
         &self,
-        promql: &str,
+        query: &Query<'_>,
         read: impl Fn(&[u8], Timestamp) -> Result<T, String>,
     ) -> Result<T, String> {
         let call = async {
-            let request = self.request(promql)?;
+            let request = self.request(query)?;
             self.http.clone().oneshot(request).await.map_err(|error| chain(error.as_ref()))
         };
         let answer = tokio::time::timeout(TIME_LIMIT, call).await;
@@ -187,16 +191,11 @@ impl Prometheus {
         })
     }
 
-    fn request(&self, promql: &str) -> Result<Request<Bytes>, String> {
-        let form: String = promql.bytes().fold("query=".to_owned(), |mut form, byte| {
-            if byte.is_ascii_alphanumeric() {
-                form.push(char::from(byte));
-            } else {
-                form.push_str(&format!("%{byte:02X}"));
-            }
-            form
-        });
-        let mut request = Request::post(format!("{}/api/v1/query", self.base))
+    fn request(&self, query: &Query<'_>) -> Result<Request<Bytes>, String> {
+        let form: Vec<String> =
+            query.form.iter().map(|(key, value)| format!("{key}={}", escaped(value))).collect();
+        let form = form.join("&");
+        let mut request = Request::post(format!("{}/api/v1/{}", self.base, query.path))
             .header("content-type", "application/x-www-form-urlencoded");
         if let Some(path) = &self.token_file {
             let token = std::fs::read_to_string(path)
@@ -205,6 +204,29 @@ impl Prometheus {
         }
         request.body(Bytes::from(form)).map_err(|error| format!("the URL of Prometheus is wrong: {error}"))
     }
+}
+
+/// A question to the API.
+struct Query<'q> {
+    path: &'static str,
+    form: Vec<(&'static str, std::borrow::Cow<'q, str>)>,
+}
+
+impl<'q> Query<'q> {
+    fn now(promql: &'q str) -> Self {
+        Self { path: "query", form: vec![("query", promql.into())] }
+    }
+}
+
+fn escaped(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut form, byte| {
+        if byte.is_ascii_alphanumeric() {
+            form.push(char::from(byte));
+        } else {
+            form.push_str(&format!("%{byte:02X}"));
+        }
+        form
+    })
 }
 
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
@@ -217,8 +239,8 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// The series of a whole answer that is about now.
-fn whole(body: &[u8], now: Timestamp) -> Result<Vec<Series>, String> {
+/// The result of a whole answer.
+fn result<S: serde::de::DeserializeOwned>(body: &[u8], wanted: &str) -> Result<Vec<S>, String> {
     let answer: Answer =
         serde_json::from_slice(body).map_err(|error| format!("unexpected answer: {error}"))?;
     if answer.status != "success" {
@@ -228,16 +250,22 @@ fn whole(body: &[u8], now: Timestamp) -> Result<Vec<Series>, String> {
         return Err(format!("the answer may be partial: {warning}"));
     }
     let data = answer.data.ok_or("the answer holds no data")?;
-    if data.result_type != "vector" {
-        return Err(format!("a vector is expected, not a {}", data.result_type));
+    if data.result_type != wanted {
+        return Err(format!("a {wanted} is expected, not a {}", data.result_type));
     }
-    for series in &data.result {
+    serde_json::from_str(data.result.get()).map_err(|error| format!("unexpected answer: {error}"))
+}
+
+/// The series of a whole answer that is about now.
+fn whole(body: &[u8], now: Timestamp) -> Result<Vec<Series>, String> {
+    let found: Vec<Series> = result(body, "vector")?;
+    for series in &found {
         let off = (series.value.0 - now.as_duration().as_secs_f64()).abs();
         if off > MAX_OFF_S {
             return Err(format!("its clock is {off:.0} s off ours: what it measured is not about now"));
         }
     }
-    Ok(data.result)
+    Ok(found)
 }
 
 fn read_series(body: &[u8], now: Timestamp) -> Result<Vec<OneSeries>, String> {
@@ -276,6 +304,47 @@ fn read(body: &[u8], now: Timestamp) -> Result<ByHost<f64>, String> {
 mod tests {
     use super::{read, read_series};
     use jiff::Timestamp;
+
+    macro_rules! recorded {
+        ($name:literal) => {
+            include_bytes!(concat!("../../tests/recorded/prometheus/", $name))
+        };
+    }
+
+    // Mutations: no look at the clock of the answer; a scalar as one series; NaN or infinity as a figure.
+    #[test]
+    fn recorded_answers_are_read_or_refused() {
+        let at = |body: &[u8]| {
+            let text = String::from_utf8_lossy(body).into_owned();
+            let time = text
+                .split_once("\"value\":[")
+                .map_or("0", |(_, rest)| rest.split([',', '.']).next().unwrap());
+            Timestamp::from_second(time.parse().unwrap()).unwrap()
+        };
+        let series = |body: &[u8]| read_series(body, at(body));
+        assert_eq!(series(recorded!("query-empty.json")), Ok(Vec::new()));
+        let up = series(recorded!("query-up.json")).unwrap();
+        assert_eq!(up.iter().filter(|(_, value)| *value == Ok(0.0)).count(), 1);
+        for body in [&recorded!("query-nan.json")[..], recorded!("query-inf.json")] {
+            assert!(series(body).map_or(true, |found| found[0].1.is_err()));
+        }
+        for body in [&recorded!("query-vector-5xx.json")[..], recorded!("query-vector-healthy.json")] {
+            assert!(series(body).unwrap().iter().all(|(_, value)| value.is_ok()));
+            assert!(read_series(body, at(body) + jiff::SignedDuration::from_mins(2)).is_err());
+        }
+        for body in [
+            &recorded!("query-scalar.json")[..],
+            recorded!("query-string.json"),
+            recorded!("query-matrix.json"),
+            recorded!("query-bad-parse.json"),
+            recorded!("query-bad-exec.json"),
+            recorded!("query-timeout.json"),
+            recorded!("query-missing-param.json"),
+            recorded!("notfound.txt"),
+        ] {
+            assert!(series(body).is_err());
+        }
+    }
 
     #[test]
     fn only_whole_answers_with_finite_values_count() {
