@@ -109,7 +109,7 @@ fn refused(status: u16, path: &str) -> Result<(), String> {
     }
 }
 
-fn readiness(status: u16, body: &[u8]) -> Result<Readiness, String> {
+pub(super) fn readiness(status: u16, body: &[u8]) -> Result<Readiness, String> {
     let text = std::str::from_utf8(body).map_err(|_| "unexpected answer: it is not UTF-8")?;
     let mut found = Readiness::default();
     let mut end = None;

@@ -3,11 +3,11 @@
 //!
 //! Each page is asked for in the smallest form that Envoy gives: whole dumps are megabytes.
 
-mod certs;
-mod clusters;
-mod config;
-mod server;
-mod stats;
+pub(super) mod certs;
+pub(super) mod clusters;
+pub(super) mod config;
+pub(super) mod server;
+pub(super) mod stats;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -100,13 +100,11 @@ impl EnvoyAdmin {
         let call = Call { method: Method::GET, path: path.to_owned(), limit: TIME_LIMIT, max_body: MAX_BODY };
         let to = PodPort { port: ADMIN, ..pod.clone() };
         let shown = path.split('?').next().unwrap_or_default();
-        let asked = async {
-            let answer = self.transport.ask(&to, &call).await.map_err(|why| why.to_string());
-            let told = answer.and_then(|(status, body)| read(status, &body));
-            told.map_err(|why| format!("{shown} at port {ADMIN} of {}/{}: {why}", pod.namespace, pod.pod))
-        };
-        // A proxy that does not answer one page does not answer the next.
-        self.pauses.ask(&format!("{}/{}", pod.namespace, pod.pod), asked).await
+        // A proxy that keeps silent at one page does so at the next. One that answers something else is asked on.
+        let asked = async { self.transport.ask(&to, &call).await.map_err(|why| why.to_string()) };
+        let answer = self.pauses.ask(&format!("{}/{}", pod.namespace, pod.pod), asked).await;
+        let told = answer.and_then(|(status, body)| read(status, &body));
+        told.map_err(|why| format!("{shown} at port {ADMIN} of {}/{}: {why}", pod.namespace, pod.pod))
     }
 }
 

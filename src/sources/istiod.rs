@@ -4,8 +4,8 @@
 //! The questions go over a port-forward, which ends on the pod's own loopback: istiod answers there without
 //! asking who we are.
 
-mod adsz;
-mod syncz;
+pub(super) mod adsz;
+pub(super) mod syncz;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,7 +85,7 @@ impl Istiod {
     pub async fn ready(&self, replicas: &[PodPort]) -> Vec<Told<Result<(), String>>> {
         let call = Call::get("/ready", TIME_LIMIT);
         let call = &call;
-        let told = replicas.iter().map(|replica| async move {
+        let told = replicas.iter().cloned().map(|replica| async move {
             let answer = self.transport.ask(&PodPort { port: READY, ..replica.clone() }, call).await;
             let ready = match answer {
                 Ok((200, _)) => Ok(Ok(())),
@@ -93,7 +93,7 @@ impl Istiod {
                 Err(Unanswered::Silent(why)) => Ok(Err(why)),
                 Err(Unanswered::NotAsked(why)) => Err(format!("it could not be asked: {why}")),
             };
-            (name(replica), ready)
+            (name(&replica), ready)
         });
         futures::future::join_all(told).await
     }
@@ -105,9 +105,9 @@ impl Istiod {
         read: impl Fn(&[u8]) -> Result<T, String>,
     ) -> Vec<Told<T>> {
         let read = &read;
-        let told = replicas.iter().map(|replica| async move {
-            let name = name(replica);
-            let words = question.pauses.ask(&name, self.ask(replica, question, read)).await;
+        let told = replicas.iter().cloned().map(|replica| async move {
+            let name = name(&replica);
+            let words = question.pauses.ask(&name, self.ask(&replica, question, read)).await;
             (name, words)
         });
         let told = futures::future::join_all(told).await;

@@ -1,6 +1,6 @@
 //! Prometheus: queries over any HTTP service, a socket or the simulated cluster in process.
 
-mod range;
+pub(super) mod range;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -268,7 +268,7 @@ fn whole(body: &[u8], now: Timestamp) -> Result<Vec<Series>, String> {
     Ok(found)
 }
 
-fn read_series(body: &[u8], now: Timestamp) -> Result<Vec<OneSeries>, String> {
+pub(super) fn read_series(body: &[u8], now: Timestamp) -> Result<Vec<OneSeries>, String> {
     let one = |series: Series| {
         let value = match series.value.1.parse::<f64>() {
             Ok(value) if value.is_finite() => Ok(value),

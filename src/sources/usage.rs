@@ -109,7 +109,7 @@ struct Used {
     memory: String,
 }
 
-fn read(status: u16, body: &[u8]) -> Result<BTreeMap<Subject, PodUsage>, String> {
+pub(super) fn read(status: u16, body: &[u8]) -> Result<BTreeMap<Subject, PodUsage>, String> {
     match status {
         200 => {}
         404 => return Err("metrics.k8s.io is not installed: install metrics-server".to_owned()),

@@ -4,7 +4,7 @@
 //! 1.40, it keeps none for clusters and routes, so those show only in counters. Asked for one kind of resource
 //! and a mask, it writes some hundred bytes where the whole dump has megabytes.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::{json, only};
 
@@ -44,10 +44,15 @@ struct Resource {
     kind: String,
     #[serde(default)]
     name: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "there")]
     client_status: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "there")]
     error_state: Option<ErrorState>,
+}
+
+/// Envoy leaves a field out or writes it: a null is neither, and no sign that nothing was rejected.
+fn there<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 #[derive(Deserialize)]
@@ -56,7 +61,7 @@ struct ErrorState {
     details: String,
 }
 
-pub(super) fn read(status: u16, body: &[u8]) -> Result<Configuration, String> {
+pub(in crate::sources) fn read(status: u16, body: &[u8]) -> Result<Configuration, String> {
     // A proxy that never had a listener says so with a 404.
     if status == 404 && body.ends_with(b"not found in config dump") {
         return Ok(Configuration::default());

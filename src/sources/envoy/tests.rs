@@ -141,16 +141,17 @@ async fn errors_say_what_was_asked_where_and_a_proxy_that_hangs_is_let_alone() {
     let silent = Err(Unanswered::Silent("no answer within 3 s".to_owned()));
     let page = Arc::new(Page(std::sync::Mutex::default(), silent));
     let admin = EnvoyAdmin::new(Arc::clone(&page) as Arc<dyn ProxyTransport>);
-    let expected = "/certs at port 15000 of shop/cart-1: no answer within 3 s";
-    assert_eq!(admin.leaves(&pod).await.unwrap_err(), expected);
+    let expected = |page: &str| format!("{page} at port 15000 of shop/cart-1: no answer within 3 s");
+    assert_eq!(admin.leaves(&pod).await.unwrap_err(), expected("/certs"));
     // Mutation: a pause for each page; a hanging proxy would take three seconds for every one of them.
-    assert_eq!(admin.stats(&pod).await.unwrap_err(), expected);
+    assert_eq!(admin.stats(&pod).await.unwrap_err(), expected("/stats"));
     assert_eq!(*page.0.lock().unwrap(), [(15000, "/certs".to_owned())]);
     let live = Ok((200, recorded!("server_info-live.json").to_vec()));
     let page = Arc::new(Page(std::sync::Mutex::default(), live));
     let admin = EnvoyAdmin::new(Arc::clone(&page) as Arc<dyn ProxyTransport>);
-    assert!(admin.server(&pod).await.unwrap().is_live());
+    // Mutation: a pause after an answer that is none of the page's.
     assert!(admin.stats(&pod).await.unwrap_err().starts_with("/stats at port 15000"));
+    assert!(admin.server(&pod).await.unwrap().is_live());
     let filter = "(%5C.ssl%5C.handshake%7C%5C.ssl%5C.connection_error%7C%5C.rbac%5C.allowed%7C";
-    assert!(page.0.lock().unwrap()[1].1.starts_with(&format!("/stats?format=json&filter={filter}")));
+    assert!(page.0.lock().unwrap()[0].1.starts_with(&format!("/stats?format=json&filter={filter}")));
 }

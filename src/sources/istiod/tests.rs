@@ -1,11 +1,9 @@
-//! Recorded answers of a real istiod, and what comes of thousands of broken ones.
+//! Recorded answers of a real istiod.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use proptest::prelude::*;
-use serde_json::Value;
 
 use super::syncz::read;
 use super::*;
@@ -103,102 +101,6 @@ fn who_is_connected_is_known_only_from_a_whole_list() {
     ] {
         // Mutation: trusting the total alone, or the list alone.
         assert!(adsz::read(broken.as_bytes()).is_err(), "{broken}");
-    }
-}
-
-/// What may happen to an answer on its way.
-#[derive(Clone, Debug)]
-enum Harm {
-    Cut(usize),
-    Byte(usize, u8),
-    Gap(usize, usize),
-    Value(usize, Value),
-    Key(usize),
-}
-
-fn harm() -> impl Strategy<Value = Harm> {
-    let value = prop_oneof![
-        Just(Value::Null),
-        Just(serde_json::json!(7)),
-        Just(serde_json::json!([])),
-        Just(serde_json::json!({})),
-        Just(serde_json::json!("")),
-        Just(serde_json::json!(true)),
-    ];
-    prop_oneof![
-        any::<usize>().prop_map(Harm::Cut),
-        (any::<usize>(), any::<u8>()).prop_map(|(at, byte)| Harm::Byte(at, byte)),
-        (any::<usize>(), 1..200_usize).prop_map(|(at, length)| Harm::Gap(at, length)),
-        (any::<usize>(), value).prop_map(|(at, value)| Harm::Value(at, value)),
-        any::<usize>().prop_map(Harm::Key),
-    ]
-}
-
-fn count(value: &Value) -> usize {
-    1 + match value {
-        Value::Array(items) => items.iter().map(count).sum(),
-        Value::Object(map) => map.values().map(count).sum::<usize>(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
-    }
-}
-
-/// Visits the n-th value of a document.
-fn nth<'v>(value: &'v mut Value, left: &mut usize) -> Option<&'v mut Value> {
-    if *left == 0 {
-        return Some(value);
-    }
-    *left -= 1;
-    match value {
-        Value::Array(items) => items.iter_mut().find_map(|item| nth(item, left)),
-        Value::Object(map) => map.values_mut().find_map(|item| nth(item, left)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
-    }
-}
-
-fn harmed(text: &str, harm: &Harm) -> Vec<u8> {
-    let mut bytes = text.as_bytes().to_vec();
-    match harm {
-        Harm::Cut(at) => bytes.truncate(at % text.len()),
-        Harm::Byte(at, byte) => bytes[at % text.len()] = *byte,
-        Harm::Gap(at, length) => {
-            let start = at % text.len();
-            bytes.drain(start..(start + length).min(text.len()));
-        }
-        Harm::Value(..) | Harm::Key(_) => {
-            let mut document: Value = serde_json::from_str(text).unwrap();
-            let all = count(&document);
-            match harm {
-                Harm::Value(at, value) => {
-                    *nth(&mut document, &mut (at % all)).unwrap() = value.clone();
-                }
-                Harm::Key(at) => {
-                    if let Some(Value::Object(map)) = nth(&mut document, &mut (at % all))
-                        && let Some(key) = map.keys().nth(at % map.len().max(1)).cloned()
-                    {
-                        map.remove(&key);
-                    }
-                }
-                Harm::Cut(_) | Harm::Byte(..) | Harm::Gap(..) => {}
-            }
-            bytes = serde_json::to_vec(&document).unwrap();
-        }
-    }
-    bytes
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
-
-    // Mutation: `#[serde(default)]` on `proxy`, or reading a missing `acked` as acknowledged.
-    #[test]
-    fn no_harm_on_the_way_makes_an_ill_proxy_well(nack in any::<bool>(), harm in harm()) {
-        let text = if nack { NACK } else { FROZEN };
-        let harmed = harmed(text, &harm);
-        prop_assert!(well(&harmed) <= well(text.as_bytes()));
-        // Only the whole list tells who is missing in it.
-        if matches!(harm, Harm::Cut(_)) {
-            prop_assert!(read(&harmed).is_err());
-        }
     }
 }
 
