@@ -10,3 +10,6 @@ mod pauses;
 pub mod prometheus;
 pub mod proxy_check;
 pub mod usage;
+
+#[cfg(test)]
+mod harmed;

@@ -1,10 +1,13 @@
 //! The health board at work: readings and conditions to signals, and measures for one incident on demand.
 //! Each source has a file of its own below.
 
+mod admin;
+mod aged;
 mod istiod;
 mod kept;
 mod objects;
 mod overflow;
+mod pages;
 mod proxies;
 mod survey;
 mod tell;
@@ -28,9 +31,14 @@ use crate::model::record::Draft;
 use crate::model::signal::Signal;
 use crate::model::subject::Subject;
 use crate::rules::{Check, Indicator, Reader, Rules};
+use crate::sources::agent::Agent;
+use crate::sources::api_server::ApiServer;
+use crate::sources::envoy::EnvoyAdmin;
 use crate::sources::istiod::Istiod;
 use crate::sources::prometheus::Prometheus;
 use crate::sources::proxy_check::ProxyCheck;
+use crate::sources::usage::ResourceMetrics;
+pub use pages::{Page, PageOf};
 pub use survey::{Asking, Scope};
 use tell::{Closed, Owners};
 
@@ -44,6 +52,10 @@ pub struct Boards {
     prometheus: Option<Prometheus>,
     check: Option<ProxyCheck>,
     istiod: Option<Istiod>,
+    admin: Option<EnvoyAdmin>,
+    agent: Option<Agent>,
+    api_server: ApiServer,
+    usage: ResourceMetrics,
     clock: Clock,
     history: History,
     board: Mutex<Board>,
@@ -53,6 +65,8 @@ pub struct Boards {
     owners: Owners,
     trouble: Mutex<Option<String>>,
     overview: kept::Kept,
+    heard: admin::Kept,
+    connected: aged::Aged<survey::Loads>,
 }
 
 /// Whom an indicator is measured for.
@@ -74,12 +88,18 @@ impl Boards {
         clock: Clock,
         history: History,
     ) -> Self {
+        let (api_server, usage) =
+            (ApiServer::new(cluster.client.clone()), ResourceMetrics::new(cluster.client.clone()));
         Self {
             cluster,
             rules,
             prometheus,
             check: None,
             istiod: None,
+            admin: None,
+            agent: None,
+            api_server,
+            usage,
             clock,
             history,
             board: Mutex::default(),
@@ -89,6 +109,8 @@ impl Boards {
             owners: Owners::default(),
             trouble: Mutex::default(),
             overview: kept::Kept::default(),
+            heard: admin::Kept::default(),
+            connected: aged::Aged::default(),
         }
     }
 
@@ -96,6 +118,12 @@ impl Boards {
     #[must_use]
     pub fn with_mesh(self, check: Option<ProxyCheck>, istiod: Option<Istiod>) -> Self {
         Self { check, istiod, ..self }
+    }
+
+    /// With a way to the admin ports of Istio's proxies, and to the pages of metrics of their agents.
+    #[must_use]
+    pub fn with_proxies(self, admin: Option<EnvoyAdmin>, agent: Option<Agent>) -> Self {
+        Self { admin, agent, ..self }
     }
 
     /// Takes up what was firing when the process ended.

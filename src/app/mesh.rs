@@ -12,6 +12,8 @@ use crate::cluster::{ByPodIp, ByPortForward, Cluster, ProxyEyes, ProxyTransport}
 use crate::config::{Config, Via};
 use crate::effectors::Effectors;
 use crate::rules::Rules;
+use crate::sources::agent::Agent;
+use crate::sources::envoy::EnvoyAdmin;
 use crate::sources::istiod::Istiod;
 use crate::sources::proxy_check::ProxyCheck;
 
@@ -28,13 +30,18 @@ pub(super) fn boards(
     let prometheus = config.prometheus.as_ref().map(|source| prometheus(source, clock)).transpose()?;
     let boards = Boards::new(Arc::clone(cluster), Arc::clone(rules), prometheus, clock, config.history);
     let forward = || -> Arc<dyn ProxyTransport> { Arc::new(ByPortForward::new(cluster.client.clone())) };
-    let check = config.proxies.map(|source| {
-        let transport = match source.via {
+    let way = |via| -> Arc<dyn ProxyTransport> {
+        match via {
             Via::PodIp => Arc::new(ByPodIp),
             Via::PortForward => forward(),
-        };
-        ProxyCheck::new(transport, source.every())
-    });
+        }
+    };
+    let check = config.proxies.map(|source| ProxyCheck::new(way(source.via), source.every()));
+    // Envoy's admin port listens on the pod's own loopback, where only a port-forward comes out.
+    let admin = config.proxies.filter(|source| source.via == Via::PortForward);
+    let admin = admin.map(|_| EnvoyAdmin::new(forward()));
+    let agent = config.proxies.map(|source| Agent::new(way(source.via)));
+    let boards = boards.with_proxies(admin, agent);
     // Only from its own loopback istiod answers without asking who we are.
     Ok(Arc::new(boards.with_mesh(check, config.istiod.map(|_| Istiod::new(forward())))))
 }

@@ -101,6 +101,7 @@ impl Role {
 fn reading(rules: &Rules, wishes: &Wishes) -> Vec<Role> {
     let mut read: Vec<(&Right, String)> =
         rights::WATCHES.iter().map(|right| (right, "watch".to_owned())).collect();
+    read.extend(rights::OVERVIEW.iter().map(|right| (right, "overview".to_owned())));
     for playbook in rules.playbooks.iter() {
         for need in &playbook.needs {
             let of = rights::of(rights::FACTS, &need.fact);
@@ -184,6 +185,11 @@ fn ungranted(policy: &str, pattern: &str) -> String {
     )
 }
 
+/// Whether a right is one to a path of the API server itself, and to no object.
+fn is_path(resource: &str) -> bool {
+    resource.starts_with('/')
+}
+
 impl Grants {
     /// The objects, as `kubectl apply` takes them.
     #[must_use]
@@ -217,7 +223,12 @@ impl Role {
     }
 
     fn object(&self) -> Value {
-        let rule = |((group, resource), rule): (&(&str, &str), &Rule)| json!({ "apiGroups": [group], "resources": [resource], "verbs": rule.verbs });
+        let rule = |((group, resource), rule): (&(&str, &str), &Rule)| {
+            if is_path(resource) {
+                return json!({ "nonResourceURLs": [resource], "verbs": rule.verbs });
+            }
+            json!({ "apiGroups": [group], "resources": [resource], "verbs": rule.verbs })
+        };
         let rules: Vec<Value> = self.rules.iter().map(rule).collect();
         json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": self.kind(),

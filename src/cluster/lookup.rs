@@ -18,6 +18,12 @@ impl Cluster {
         self.namespaces.iter().any(|known| known == "*" || known == namespace)
     }
 
+    /// The namespaces that we are to watch; `*` means all.
+    #[must_use]
+    pub fn namespaces(&self) -> &[String] {
+        &self.namespaces
+    }
+
     /// Whether what the watch of a kind keeps of a namespace is whole: only then an object that is not there
     /// is known to be absent.
     ///

@@ -93,6 +93,8 @@ pub struct Proxy {
     pub last_end: Option<LastEnd>,
     /// Revision of the control plane it was injected by, where the pod says so.
     pub revision: Option<Arc<str>>,
+    /// Limit of its CPU in thousandths of a core; nothing where none is set.
+    pub cpu_limit_m: Option<u32>,
 }
 
 impl Proxy {
@@ -266,6 +268,7 @@ impl<'p> Found<'p> {
                 at: last.finished_at,
             }),
             revision: revision(self.mesh, meta).map(|text| names.text(&text)),
+            cpu_limit_m: self.container.cpu_limit_m(),
         }
     }
 }
@@ -321,6 +324,9 @@ mod tests {
             let proxy = pod.proxy.as_ref().unwrap();
             assert_eq!((proxy.mesh, proxy.native, proxy.version()), (mesh, native, version));
             assert!(proxy.container_id.starts_with(id), "{}", proxy.container_id);
+            // Mutation: cores read as thousandths.
+            let limit = (mesh == Mesh::Istio).then_some(2000);
+            assert_eq!(proxy.cpu_limit_m, limit);
             assert!(proxy.ready && pod.ready && pod.others_ready && !pod.terminating, "{}", pod.name);
             assert!(matches!(proxy.state, ContainerState::Running(Some(_))), "{:?}", proxy.state);
         }

@@ -37,6 +37,10 @@ pub struct Workload {
     pub updating: bool,
     /// Image of its first container.
     pub image: Arc<str>,
+    /// Limit of the memory of its first container, in bytes; nothing where none is set.
+    pub memory_limit: Option<u64>,
+    /// Its request, likewise.
+    pub memory_request: Option<u64>,
 }
 
 impl Workload {
@@ -62,7 +66,9 @@ impl Workload {
         let (meta, spec, status) = (&object.metadata, &object.spec, &object.status);
         let (replicas, ready) = K::replicas(spec, status);
         let told = status.observed_generation.unwrap_or(0) >= meta.generation.unwrap_or(0);
-        let image = spec.template.spec.containers.first().map_or("", |container| &container.image);
+        let first = spec.template.spec.containers.first();
+        let image = first.map_or("", |container| &container.image);
+        let (memory_limit, memory_request) = first.map(Container::memory).unwrap_or_default();
         Self {
             kind: K::KIND,
             namespace: names.text(meta.namespace.as_deref().unwrap_or_default()),
@@ -74,6 +80,8 @@ impl Workload {
             ready,
             updating: !told || K::rolls(spec, status),
             image: names.text(image),
+            memory_limit,
+            memory_request,
         }
     }
 }

@@ -36,6 +36,9 @@ pub struct Sync {
     pub error: Option<String>,
     /// Its version; empty where nobody says.
     pub version: String,
+    /// Where it is stale: when the oldest push that waits was sent, by istiod's clock; nothing where it does not
+    /// say.
+    pub waits_since: Option<Timestamp>,
 }
 
 impl Merged {
@@ -78,6 +81,9 @@ impl Merged {
             types: types.to_vec(),
             error,
             version: version.unwrap_or_default().to_owned(),
+            waits_since: (state == SyncState::Stale)
+                .then(|| words.iter().filter_map(|word| word.waits_since).min())
+                .flatten(),
         };
         for word in words {
             if let Standing::Rejected(error) = &word.standing {
@@ -177,7 +183,9 @@ mod tests {
     #[test]
     fn the_wait_is_ours_to_measure_and_unknown_does_not_end_it() {
         let at = |second: i64| Timestamp::from_second(1_000_000 + second).unwrap();
-        let sync = |state| Ok(Sync { state, types: Vec::new(), error: None, version: String::new() });
+        let sync = |state| {
+            Ok(Sync { state, types: Vec::new(), error: None, version: String::new(), waits_since: None })
+        };
         let mut waits = Waits::default();
         assert_eq!(waits.take(&pod(), &sync(SyncState::Stale), at(0)), Some(0));
         assert_eq!(waits.take(&pod(), &Err("unread".to_owned()), at(10)), Some(10));

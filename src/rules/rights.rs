@@ -8,7 +8,7 @@
 pub struct Right {
     /// API group; empty for the core.
     pub group: &'static str,
-    /// Resource, with its subresource.
+    /// Resource, with its subresource; one that begins with a slash is a path of the API server itself.
     pub resource: &'static str,
     /// Verbs.
     pub verbs: &'static [&'static str],
@@ -205,18 +205,33 @@ pub const WATCHES: &[Right] = &[
     cluster_wide(right("", "nodes", WATCH, "whether a node explains what its pods suffer")),
 ];
 
+/// What the overview reads beside the watches; no act is measured by it.
+pub const OVERVIEW: &[Right] = &[
+    right("metrics.k8s.io", "pods", LIST, "what proxies use of their limits"),
+    cluster_wide(right("", "/readyz", GET, "which of its own checks the API server fails")),
+    cluster_wide(right("", "/metrics", GET, "what the API server counts: failing calls, webhooks")),
+];
+
 /// What the source `istiod` needs, in [`ISTIOD_NAMESPACE`] only.
-pub const ISTIOD: &[Right] = &[right(
+pub const ISTIOD: &[Right] = &[
+    right(
+        "",
+        "pods/portforward",
+        GET_CREATE,
+        "/debug/syncz, /debug/adsz, /metrics and /ready of every replica; istiod takes a port-forward for \
+         itself, so this shows all that its debug pages show",
+    ),
+    right("metrics.k8s.io", "pods", LIST, "what istiod uses of its limit"),
+];
+
+/// What the source `proxies` needs to ask them through the API server.
+pub const PROXIES: &[Right] = &[right(
     "",
     "pods/portforward",
     GET_CREATE,
-    "/debug/syncz of every replica; istiod takes a port-forward for itself, so this shows all that its \
-     debug pages show",
+    "whether a proxy answers at its readiness port, and what it \
+      says at its admin port",
 )];
-
-/// What the source `proxies` needs to ask them through the API server.
-pub const PROXIES: &[Right] =
-    &[right("", "pods/portforward", GET_CREATE, "whether a proxy answers at its readiness port")];
 
 /// Where the control plane runs.
 pub const ISTIOD_NAMESPACE: &str = "istio-system";
@@ -258,7 +273,7 @@ mod tests {
     #[test]
     fn nothing_is_in_the_tables_that_would_open_the_cluster() {
         let rows = ACTS.iter().chain(FACTS).flat_map(|(_, rights)| *rights);
-        for right in rows.chain(WATCHES).chain(ISTIOD) {
+        for right in rows.chain(WATCHES).chain(OVERVIEW).chain(ISTIOD) {
             let known = ["get", "list", "watch", "patch", "create", "delete"];
             assert!(right.verbs.iter().all(|verb| known.contains(verb)), "{right:?}");
             let never = ["secrets", "pods/exec", "nodes/proxy", "*", "pods/attach", "serviceaccounts/token"];

@@ -91,7 +91,12 @@ fn admin(pod: &Pod, name: &str, asked: Asked<'_>, proxy: Proxy, now: i64) -> Ans
         (false, true) => "LIVE",
         (false, false) => "PRE_INITIALIZING",
     };
-    match asked.path {
+    match asked.path.split('?').next().unwrap_or_default() {
+        // No traffic of this world is encrypted.
+        "/certs" => say(200, &json!({ "certificates": [] }).to_string()),
+        "/config_dump" if proxy.configured => say(200, &listeners(proxy).to_string()),
+        "/config_dump" => say(200, "{}"),
+        "/stats" => say(200, &stats(proxy).to_string()),
         "/ready" => say(if state == "LIVE" { 200 } else { 503 }, &format!("{state}\n")),
         "/server_info" => {
             let since = match pod.proxy_container().map(|container| container.run) {
@@ -110,12 +115,51 @@ fn admin(pod: &Pod, name: &str, asked: Asked<'_>, proxy: Proxy, now: i64) -> Ans
     }
 }
 
+/// The listeners that an Envoy has and was sent, as far as it keeps errors of them.
+fn listeners(proxy: Proxy) -> Value {
+    let kind = "type.googleapis.com/envoy.admin.v3.ListenersConfigDump.DynamicListener";
+    let mut listener = json!({ "@type": kind, "name": "0.0.0.0_8080" });
+    if proxy.rejected {
+        listener["error_state"] = json!({ "details": REJECTION });
+    }
+    json!({ "configs": [listener] })
+}
+
+/// What the default statsMatcher of Istio leaves of what is asked for.
+fn stats(proxy: Proxy) -> Value {
+    json!({ "stats": [
+        { "name": "cluster_manager.cds.update_rejected", "value": 0 },
+        { "name": "listener_manager.lds.update_rejected", "value": u8::from(proxy.rejected) },
+    ] })
+}
+
+/// A few of istiod's metrics.
+fn metrics(proxies: usize) -> String {
+    format!(
+        "# TYPE istio_build gauge\nistio_build{{component=\"pilot\",tag=\"{VERSION}\"}} 1\n\
+         # TYPE pilot_xds gauge\npilot_xds{{version=\"{VERSION}\"}} {proxies}\n"
+    )
+}
+
 const VERSION: &str = "1.31.0";
 
 fn control_plane(state: &State, replica: &str, asked: Asked<'_>) -> Answer {
     match asked.path {
         "/ready" => say(200, ""),
         "/version" => say(200, &format!("{VERSION}-unknown-unknown")),
+        "/metrics" => say(200, &metrics(connected(state, replica).len())),
+        "/debug/adsz" => {
+            let proxies = connected(state, replica);
+            let client = |(number, proxy): (usize, &Value)| {
+                let name = proxy["proxy"].as_str().unwrap_or_default();
+                let type_ = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
+                // Nobody counts here when a proxy connected: with the push it has.
+                let at = &proxy["resources"][type_]["sentTime"];
+                json!({ "connectionId": format!("{name}-{}", number + 1), "connectedAt": at, "watches": {} })
+            };
+            let clients: Vec<Value> = proxies.iter().enumerate().map(client).collect();
+            say(200, &json!({ "totalClients": clients.len(), "clients": clients }).to_string())
+        }
         "/debug/syncz" => say(200, &Value::Array(connected(state, replica)).to_string()),
         _ => say(404, "404 page not found\n"),
     }

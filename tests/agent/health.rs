@@ -68,13 +68,16 @@ impl Cluster {
 }
 
 /// What the simulation can tell with Prometheus.
-const TOLD: [&str; 13] = [
+const TOLD: [&str; 16] = [
     "config.distribution",
+    "config.last_applied",
     "config.rejections",
     "config.version_skew",
+    "control_plane.replicas_answering",
     "control_plane.service_discovery",
     "data_plane.proxy_liveness",
     "data_plane.proxy_readiness",
+    "data_plane.proxy_state",
     "dependencies.gateways",
     "dependencies.metrics",
     "dependencies.registry",

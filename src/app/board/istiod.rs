@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{Boards, Whom};
 use crate::app::queue::Input;
-use crate::cluster::{Mesh, PodPort, Sync, Watched};
+use crate::cluster::{Mesh, Pod, PodPort, Sync, Watched};
 use crate::health::{Merged, REJECTED, Replica, STALE, Seen};
 use crate::model::facts::SyncState;
 use crate::model::indicator::Figure;
@@ -57,20 +57,17 @@ impl Boards {
     }
 
     /// The replicas of every revision. One that is being deleted still has its connections.
-    fn replicas(&self) -> Vec<PodPort> {
+    pub(super) fn replicas(&self) -> Vec<PodPort> {
         let planes = self.cluster.control_planes().into_iter();
         let istiods = planes.filter(|plane| plane.mesh == Mesh::Istio);
         let pods = istiods.flat_map(|plane| self.cluster.replicas_of_control_plane(&plane.subject()));
         let running = pods.filter(|pod| &*pod.phase == "Running");
-        running
-            .map(|pod| PodPort {
-                namespace: pod.namespace.to_string(),
-                pod: pod.name.to_string(),
-                ip: pod.ip,
-                // The source knows which one.
-                port: 0,
-            })
-            .collect()
+        running.map(|pod| Self::port(&pod)).collect()
+    }
+
+    /// Where a pod is; the source knows at which port.
+    pub(super) fn port(pod: &Pod) -> PodPort {
+        PodPort { namespace: pod.namespace.to_string(), pod: pod.name.to_string(), ip: pod.ip, port: 0 }
     }
 
     async fn tell_sync(&self, merged: &Merged, out: &mpsc::Sender<Input>) -> Result<(), super::Closed> {

@@ -1,8 +1,11 @@
 //! The survey: every indicator read once for every subject that has it, for those who ask how the mesh is.
 //! Nothing of it becomes a signal.
 
+mod envoy;
+mod planes;
 mod proxies;
 mod state;
+mod usage;
 mod ways;
 
 use std::collections::BTreeSet;
@@ -15,6 +18,8 @@ use crate::model::indicator::Figure;
 use crate::model::subject::Subject;
 use crate::rules::{Check, Indicator, MeshName, ROUTE_ERRORS, Reader};
 use crate::sources::prometheus::{ByHost, Counts};
+
+pub(super) use planes::Loads;
 
 /// Which part of the cluster is surveyed.
 #[derive(Clone, Debug, Default)]

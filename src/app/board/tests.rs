@@ -6,6 +6,7 @@ use super::*;
 use crate::app::feed;
 use crate::app::in_process::InProcess;
 use crate::cluster::ProxyEyes as _;
+use crate::health::Found;
 use crate::model::event::EventKind;
 use crate::model::signal::SignalState;
 use crate::rules::{RuleFiles, Rules};
@@ -123,4 +124,69 @@ async fn a_control_plane_without_replicas_and_an_old_certificate_are_told_by_the
     let mut stage = Stage::new().await;
     let (_, signal) = stage.told_of(Fault::ExpiringCertificate, "security.certificate_expiring").await;
     assert_eq!((signal.subject.kind.as_str(), signal.source.as_str()), ("Certificate", "kubernetes"));
+}
+
+/// Boards over the same cluster with a way to admin ports, and none to istiod.
+fn without_istiod(stage: &Stage) -> Boards {
+    let of = &stage.boards;
+    let boards = Boards::new(Arc::clone(&of.cluster), Arc::clone(&of.rules), None, of.clock, of.history);
+    let admin = EnvoyAdmin::new(Arc::new(InProcess(Arc::clone(&stage.sim))));
+    boards.with_proxies(Some(admin), None)
+}
+
+async fn surveyed(boards: &Boards, id: &str) -> Vec<crate::health::Taken> {
+    let surveys = boards.survey(&Scope::default()).await;
+    surveys.into_iter().find(|survey| survey.indicator.id == id).expect("it is in the catalogue").taken
+}
+
+// Mutations: a way that could not read anybody taken for one that told something; the proxy that rejects as one
+// whose push waits; plain text as a certificate without life.
+#[tokio::test(start_paused = true)]
+async fn where_istiod_cannot_be_asked_the_proxies_tell_what_they_reject() {
+    let mut stage = Stage::new().await;
+    let (injected, _) = stage.told_of(Fault::RejectedConfiguration, "config.rejected").await;
+    let value = |taken: &crate::health::Taken| match &taken.found {
+        Found::Figure(figure) => Some(figure.value),
+        Found::Idle(_) => None,
+        Found::Unread(why) => panic!("{}: {why}", taken.subject),
+    };
+    let boards = without_istiod(&stage);
+    let rejections = surveyed(&boards, "config.rejections").await;
+    assert!(rejections.len() > 10 && rejections.iter().all(|taken| taken.source == "envoy"));
+    for taken in &rejections {
+        let expected = if taken.subject == injected.subject { 0.0 } else { 1.0 };
+        assert_eq!(value(taken), Some(expected), "{}", taken.subject);
+    }
+    let live = surveyed(&boards, "data_plane.proxy_state").await;
+    assert!(live.len() > 10 && live.iter().all(|taken| value(taken) == Some(1.0)));
+    let leaves = surveyed(&boards, "security.workload_certificates").await;
+    assert!(leaves.len() > 10 && leaves.iter().all(|taken| value(taken).is_none()));
+
+    let waits = surveyed(&stage.boards, "config.last_applied").await;
+    for taken in &waits {
+        let expected = (taken.subject != injected.subject).then_some(0.0);
+        assert_eq!(value(taken), expected, "{}", taken.subject);
+    }
+    let answering = surveyed(&stage.boards, "control_plane.replicas_answering").await;
+    assert_eq!(answering.iter().map(value).collect::<Vec<_>>(), [Some(1.0)]);
+}
+
+// Mutations: labels of the page instead of those of its target; a page that could not be had left out.
+#[tokio::test(start_paused = true)]
+async fn pages_are_fetched_with_the_labels_that_a_prometheus_would_add() {
+    let mut stage = Stage::new().await;
+    stage.within(120).await;
+    let pages = stage.boards.pages(&["pilot_xds".to_owned()].into()).await;
+    let istiods: Vec<_> = pages.iter().filter(|(of, _)| of.job == "istiod").collect();
+    let mut proxies = 0.0;
+    for (of, page) in &istiods {
+        let page = page.as_ref().unwrap();
+        let labels: Vec<&str> = page.iter().flat_map(|one| one.labels.values()).map(String::as_str).collect();
+        assert_eq!(labels, ["istiod", "istio-system", &of.pod, "1.31.0"]);
+        proxies += page[0].value;
+    }
+    assert!(!istiods.is_empty() && proxies > 10.0, "{proxies}");
+    let api: Vec<_> = pages.iter().filter(|(of, _)| of.job == "apiserver").collect();
+    // The simulated API server has none, and says so.
+    assert!(matches!(api.as_slice(), [(_, Err(why))] if why.contains("404")), "{api:?}");
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Grants, Role};
+use super::{Grants, Role, is_path};
 
 /// Columns of comments.
 const COLUMNS: usize = 100;
@@ -83,8 +83,12 @@ fn write_role(out: &mut String, role: &Role) {
     for ((group, resource), rule) in &role.rules {
         rule.why.iter().for_each(|why| comment(out, "  ", why));
         let verbs: Vec<String> = rule.verbs.iter().map(|verb| format!("\"{verb}\"")).collect();
-        line(out, format_args!("  - apiGroups: [\"{group}\"]"));
-        line(out, format_args!("    resources: [\"{resource}\"]"));
+        if is_path(resource) {
+            line(out, format_args!("  - nonResourceURLs: [\"{resource}\"]"));
+        } else {
+            line(out, format_args!("  - apiGroups: [\"{group}\"]"));
+            line(out, format_args!("    resources: [\"{resource}\"]"));
+        }
         line(out, format_args!("    verbs: [{}]", verbs.join(", ")));
     }
 }

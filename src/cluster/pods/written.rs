@@ -3,9 +3,11 @@
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::ContainerState;
 use crate::cluster::names::Names;
+use crate::cluster::quantity::quantity;
 use crate::cluster::slim::{Condition, Slim, SlimKind, list};
 
 /// A pod as it is read.
@@ -43,12 +45,56 @@ pub(in crate::cluster) struct Container {
     pub(in crate::cluster) name: String,
     pub(in crate::cluster) image: String,
     restart_policy: Option<String>,
+    resources: Option<Resources>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Resources {
+    limits: Option<Amounts>,
+    requests: Option<Amounts>,
+}
+
+/// Quantities: texts, but for whole numbers in objects that were never at an API server.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Amounts {
+    cpu: Value,
+    memory: Value,
 }
 
 impl Container {
+    /// Thousandths of a core; one that is no quantity sets no limit.
+    pub(in crate::cluster) fn cpu_limit_m(&self) -> Option<u32> {
+        let limits = self.resources.as_ref()?.limits.as_ref()?;
+        whole(amount(&limits.cpu)? * 1000.0).and_then(|thousandths| u32::try_from(thousandths).ok())
+    }
+
+    /// Bytes: the limit, and the request.
+    pub(in crate::cluster) fn memory(&self) -> (Option<u64>, Option<u64>) {
+        let Some(resources) = &self.resources else { return (None, None) };
+        let bytes = |amounts: &Option<Amounts>| whole(amount(&amounts.as_ref()?.memory)?);
+        (bytes(&resources.limits), bytes(&resources.requests))
+    }
+
     pub(in crate::cluster) fn is_native(&self) -> bool {
         self.restart_policy.as_deref() == Some("Always")
     }
+}
+
+fn amount(written: &Value) -> Option<f64> {
+    match written {
+        Value::String(text) => quantity(text).ok(),
+        Value::Number(number) => number.as_f64(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// A number of thousandths or bytes, rounded up.
+fn whole(number: f64) -> Option<u64> {
+    // Fifteen digits are exact in a double, and are a thousand terabytes.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is looked at")]
+    (0.0..1e15).contains(&number).then(|| number.ceil() as u64)
 }
 
 /// What is read of a pod's status.

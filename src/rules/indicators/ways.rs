@@ -51,22 +51,55 @@ pub enum State {
     Watches,
     /// Whether Prometheus answers us.
     PrometheusAnswers,
+    /// Whether a proxy says at its admin port that it takes what it is sent.
+    ProxiesUnrejecting,
+    /// Seconds that the oldest push to a proxy waits for its acknowledgement.
+    PushWaits,
+    /// Share of a control plane's replicas that say they are ready.
+    ReplicasAnswering,
+    /// How many times the mean the most loaded replica of a control plane has.
+    LoadBalance,
+    /// Share of the API server's own checks that fail.
+    ApiServerReady,
+    /// Memory of a control plane's replica over its limit.
+    PlaneMemory,
+    /// CPU of a proxy over its limit.
+    ProxyCpu,
+    /// Share of a service's hosts that its clients keep out.
+    HostsEjected,
+    /// Whether a proxy takes traffic.
+    ProxiesLive,
+    /// Share of its life that the certificate of a workload has left.
+    LeavesLeft,
 }
 
 impl State {
-    const ALL: [(&'static str, Self); 6] = [
+    const ALL: [(&'static str, Self); 16] = [
         ("proxies_ready", Self::ProxiesReady),
         ("proxies_accepting", Self::ProxiesAccepting),
         ("proxy_versions", Self::ProxyVersions),
         ("gateways_available", Self::GatewaysAvailable),
         ("watches", Self::Watches),
         ("prometheus_answers", Self::PrometheusAnswers),
+        ("proxies_unrejecting", Self::ProxiesUnrejecting),
+        ("push_waits", Self::PushWaits),
+        ("replicas_answering", Self::ReplicasAnswering),
+        ("load_balance", Self::LoadBalance),
+        ("api_server_ready", Self::ApiServerReady),
+        ("control_plane_memory", Self::PlaneMemory),
+        ("proxy_cpu", Self::ProxyCpu),
+        ("hosts_ejected", Self::HostsEjected),
+        ("proxies_live", Self::ProxiesLive),
+        ("certificates_left", Self::LeavesLeft),
     ];
 
     /// Whether each subject is one of a fleet, well or not.
     #[must_use]
     pub fn is_of_a_fleet(self) -> bool {
-        matches!(self, Self::ProxiesReady | Self::ProxiesAccepting)
+        matches!(
+            self,
+            Self::ProxiesReady | Self::ProxiesAccepting | Self::ProxiesUnrejecting | Self::ProxiesLive
+        )
     }
 }
 
@@ -82,7 +115,13 @@ impl Way {
     pub fn source(&self) -> &'static str {
         match &self.by {
             By::Expression { .. } | By::State(State::PrometheusAnswers) => "prometheus",
-            By::State(State::ProxiesAccepting) => "istiod",
+            By::State(
+                State::ProxiesAccepting | State::PushWaits | State::ReplicasAnswering | State::LoadBalance,
+            ) => "istiod",
+            By::State(
+                State::ProxiesUnrejecting | State::HostsEjected | State::ProxiesLive | State::LeavesLeft,
+            ) => "envoy",
+            By::State(State::PlaneMemory | State::ProxyCpu) => "metrics.k8s.io",
             By::State(_) => "kubernetes",
             By::Later(_) => "none",
         }

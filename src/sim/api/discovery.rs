@@ -12,6 +12,11 @@ pub(super) fn answer(parts: &request::Parts) -> Option<Response> {
     let path = parts.uri.path().trim_end_matches('/');
     let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
     let value = match segments.as_slice() {
+        ["readyz"] if parts.uri.query().is_some_and(|query| query.contains("verbose")) => {
+            return Some(
+                "[+]ping ok\n[+]etcd ok\n[+]informer-sync ok\nreadyz check passed\n".into_response(),
+            );
+        }
         ["healthz" | "livez" | "readyz"] => return Some("ok".into_response()),
         ["version"] => version(),
         ["api"] => json!({ "kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": [] }),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Readings, Scope, found};
 use crate::app::board::Boards;
 use crate::cluster::Mesh;
-use crate::health::{NO_PROMETHEUS, Taken, subject_of};
+use crate::health::{Found, NO_PROMETHEUS, Taken, subject_of};
 use crate::model::indicator::Figure;
 use crate::model::subject::Subject;
 use crate::rules::{By, Indicator, MeshName, State, Way};
@@ -21,6 +21,20 @@ fn mesh(name: MeshName) -> Mesh {
 /// Whether an indicator is one of a mesh that is looked at.
 pub(super) fn is_of(ways: &[Way], meshes: &BTreeSet<MeshName>) -> bool {
     meshes.iter().any(|mesh| ways.iter().any(|way| way.is_for(*mesh)))
+}
+
+/// Why a way told nothing, so that the next one is tried: nobody could be read. Where there is nobody, or all are
+/// idle, that is told.
+fn why_untold((taken, gaps): &Readings) -> Option<String> {
+    let unread = |taken: &Taken| match &taken.found {
+        Found::Unread(why) => Some(why.clone()),
+        Found::Figure(_) | Found::Idle(_) => None,
+    };
+    if taken.is_empty() {
+        return gaps.first().cloned();
+    }
+    let reasons: Option<Vec<String>> = taken.iter().map(unread).collect();
+    reasons?.into_iter().next()
 }
 
 impl Boards {
@@ -43,14 +57,24 @@ impl Boards {
         let mut gone: Vec<Option<Result<(), String>>> = vec![None; ways.len()];
         for mesh in meshes {
             let mut reasons = Vec::new();
+            let mut unread = None;
             let mut told = false;
             for (way, gone) in ways.iter().zip(&mut gone).filter(|(way, _)| way.is_for(*mesh)) {
                 if gone.is_none() {
-                    let read = self.read_way(indicator, way, scope).await;
-                    *gone = Some(read.map(|(found, missing)| {
-                        taken.extend(found);
-                        gaps.extend(missing);
-                    }));
+                    *gone = Some(match self.read_way(indicator, way, scope).await {
+                        Ok(read) => match why_untold(&read) {
+                            None => {
+                                taken.extend(read.0);
+                                gaps.extend(read.1);
+                                Ok(())
+                            }
+                            Some(why) => {
+                                unread.get_or_insert(read);
+                                Err(why)
+                            }
+                        },
+                        Err(why) => Err(why),
+                    });
                 }
                 match gone {
                     Some(Err(why)) => reasons.push(why.clone()),
@@ -60,8 +84,18 @@ impl Boards {
                     break;
                 }
             }
-            // What would have been best is what people can do something about.
-            gaps.extend(reasons.into_iter().next().filter(|_| !told));
+            if told {
+                continue;
+            }
+            // What would have been best is what people can do something about; and whom it is about is told
+            // also where nothing is known of anybody.
+            let unread: Readings = unread.unwrap_or_default();
+            if unread.0.is_empty() {
+                gaps.extend(reasons.into_iter().next());
+            } else {
+                taken.extend(unread.0);
+                gaps.extend(unread.1);
+            }
         }
         (taken, gaps)
     }
@@ -72,7 +106,7 @@ impl Boards {
                 let series = self.read_expression((value, samples.as_deref()), indicator.min_samples).await?;
                 Ok((series, Vec::new()))
             }
-            By::State(state) => Ok(self.read_state(*state, way, scope).await),
+            By::State(state) => self.read_state(*state, way, scope).await,
             By::Later(text) => Err(format!("source not yet built: {text}")),
         }
     }
@@ -105,7 +139,7 @@ impl Boards {
         Ok(taken.collect())
     }
 
-    async fn read_state(&self, state: State, way: &Way, scope: &Scope) -> Readings {
+    async fn read_state(&self, state: State, way: &Way, scope: &Scope) -> Result<Readings, String> {
         let (taken, gaps) = match state {
             State::ProxiesReady => self.read_ready(scope),
             State::ProxiesAccepting => self.read_accepting(scope).await,
@@ -113,9 +147,19 @@ impl Boards {
             State::GatewaysAvailable => self.read_gateways(scope),
             State::Watches => (vec![self.read_watches()], Vec::new()),
             State::PrometheusAnswers => self.read_prometheus().await,
+            State::ProxiesUnrejecting => self.read_rejections(scope).await,
+            State::PushWaits => self.read_waits(scope).await,
+            State::ReplicasAnswering => self.read_answering(scope).await,
+            State::LoadBalance => self.read_balance(scope).await,
+            State::ApiServerReady => self.read_readyz().await?,
+            State::PlaneMemory => self.read_memory(scope).await?,
+            State::ProxyCpu => self.read_cpu(scope).await?,
+            State::HostsEjected => self.read_ejected(scope).await,
+            State::ProxiesLive => self.read_states(scope).await,
+            State::LeavesLeft => self.read_leaves(scope).await,
         };
         let fits = |taken: &Taken| self.mesh_of(&taken.subject).is_none_or(|mesh| way.is_for(mesh));
-        (taken.into_iter().filter(fits).collect(), gaps)
+        Ok((taken.into_iter().filter(fits).collect(), gaps))
     }
 
     /// The mesh of a pod's proxy; nothing for other objects.

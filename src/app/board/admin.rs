@@ -1,0 +1,129 @@
+//! The admin ports of Istio's proxies: all that is read of them is heard in one go, because several indicators
+//! tell of it, and not more often than it changes what anybody does.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+
+use super::Boards;
+use super::aged::Aged;
+use super::survey::{Asking, Scope};
+use crate::cluster::{Mesh, Pod, PodPort};
+use crate::model::subject::Subject;
+use crate::sources::envoy::{Configuration, EnvoyAdmin, Leaf, ServerInfo, Stat};
+
+/// Connections under way at once, as for the readiness of proxies.
+const AT_ONCE: usize = 64;
+/// The indicators of one look share what was heard.
+const ONE_LOOK: Duration = Duration::from_secs(5);
+/// The running agent looks by itself, scrape after scrape: nobody acts by these readings.
+const RUNNING: Duration = Duration::from_secs(60);
+/// So many proxies the agent asks by itself. Each takes five questions, and they go through the API server.
+const MOST: usize = 200;
+
+/// What one proxy said, page by page.
+pub(super) struct Heard {
+    pub(super) server: Result<ServerInfo, String>,
+    pub(super) leaves: Result<Vec<Leaf>, String>,
+    pub(super) configuration: Result<Configuration, String>,
+    /// Updates of clusters that it rejected since it started.
+    pub(super) rejected_clusters: Result<u64, String>,
+}
+
+/// Hosts of a service as its clients' proxies see them: seen, and kept out. Each proxy's own count is added.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Hosts {
+    pub(super) all: usize,
+    pub(super) ejected: usize,
+}
+
+/// What all proxies said.
+#[derive(Default)]
+pub(super) struct AllHeard {
+    pub(super) proxies: BTreeMap<Subject, Heard>,
+    /// By host name of the service.
+    pub(super) hosts: BTreeMap<String, Hosts>,
+    /// Why there may be more.
+    pub(super) gaps: Vec<String>,
+}
+
+/// What is kept of it.
+pub(super) type Kept = Aged<AllHeard>;
+
+impl Boards {
+    /// What the admin ports of these pods say.
+    ///
+    /// # Errors
+    /// There is no way to them.
+    pub(super) async fn admin_ports(
+        &self,
+        scope: &Scope,
+        pods: &[Arc<Pod>],
+    ) -> Result<Arc<AllHeard>, String> {
+        let admin = self.admin.as_ref().ok_or(
+            "no way to the admin ports of proxies is configured: they are reached by port-forward only \
+             (sources.proxies, via: port_forward)",
+        )?;
+        let running = scope.asking == Asking::Rounds;
+        let most = if running { RUNNING } else { ONE_LOOK };
+        Ok(self.heard.get(most, hear(admin, pods, running)).await)
+    }
+}
+
+async fn hear(admin: &EnvoyAdmin, pods: &[Arc<Pod>], running: bool) -> AllHeard {
+    let istio = |pod: &&Arc<Pod>| {
+        &*pod.phase == "Running" && pod.proxy.as_ref().is_some_and(|proxy| proxy.mesh == Mesh::Istio)
+    };
+    let pods: Vec<&Arc<Pod>> = pods.iter().filter(istio).collect();
+    let asked = if running { pods.len().min(MOST) } else { pods.len() };
+    let mut all = AllHeard::default();
+    if asked < pods.len() {
+        let left = pods.len() - asked;
+        all.gaps.push(format!("the agent asks {MOST} admin ports by itself, and {left} more are there"));
+    }
+    let targets: Vec<(Subject, PodPort)> =
+        pods.iter().take(asked).map(|pod| (pod.subject(), Boards::port(pod))).collect();
+    let hear = targets.into_iter().map(|(pod, at)| async move { (pod, one(admin, &at).await) });
+    let mut told = futures::stream::iter(hear).buffer_unordered(AT_ONCE);
+    while let Some((pod, (heard, clusters))) = told.next().await {
+        match clusters {
+            Ok(clusters) => clusters.into_iter().for_each(|(host, hosts)| {
+                let sum = all.hosts.entry(host).or_default();
+                sum.all += hosts.all;
+                sum.ejected += hosts.ejected;
+            }),
+            Err(why) => all.gaps.push(why),
+        }
+        all.proxies.insert(pod, heard);
+    }
+    // One reason for all is enough: a right that is missing is missing a thousand times.
+    if all.gaps.len() > 3 {
+        let more = all.gaps.len() - 3;
+        all.gaps.truncate(3);
+        all.gaps.push(format!("and {more} more could not be read"));
+    }
+    let names: std::collections::BTreeSet<String> =
+        pods.iter().map(|pod| format!("{}/{}", pod.namespace, pod.name)).collect();
+    admin.retain(|name| names.contains(name));
+    all
+}
+
+type ByService = Result<Vec<(String, Hosts)>, String>;
+
+/// All pages of one proxy, one after the other: whoever keeps silent once is not asked again.
+async fn one(admin: &EnvoyAdmin, at: &PodPort) -> (Heard, ByService) {
+    let server = admin.server(at).await;
+    let leaves = admin.leaves(at).await;
+    let configuration = admin.configuration(at).await;
+    let rejected_clusters = admin.stats(at).await.and_then(|stats| stats.get(Stat::RejectedClusters));
+    let clusters = admin.clusters(at).await.map(|clusters| {
+        let of = |cluster: crate::sources::envoy::ClusterStatus| {
+            let hosts = Hosts { all: cluster.hosts, ejected: cluster.ejected };
+            Some((cluster.service()?.to_owned(), hosts)).filter(|_| hosts.all > 0)
+        };
+        clusters.into_iter().filter_map(of).collect()
+    });
+    (Heard { server, leaves, configuration, rejected_clusters }, clusters)
+}
