@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::edge::{Edge, Hold};
+use super::edge::{Edge, FLAPPING, Hold};
 use crate::model::indicator::{Figure, Level, Probe, Reading};
 use crate::model::signal::{Severity, Signal, SignalState};
 use crate::model::subject::Subject;
@@ -120,7 +120,7 @@ impl Board {
         for indicator in catalogue.iter().filter(of_family) {
             let Some(track) = self.tracks.get_mut(&(indicator.id.clone(), subject.clone())) else { continue };
             if track.edge.is_firing() {
-                track.edge = Edge::new(at);
+                track.edge.is_over(at);
                 track.past = at.saturating_add(looks_back(indicator)).unwrap_or(at);
             }
         }
@@ -166,6 +166,9 @@ fn signal(
     let mut labels = BTreeMap::from([("indicator".to_owned(), indicator.id.clone())]);
     if let Some(figure) = track.last.figure {
         labels.insert("samples".to_owned(), format!("{:.0}", figure.samples));
+    }
+    if let (SignalState::Firing, Some(flaps)) = (state, track.edge.flaps()) {
+        labels.insert(FLAPPING.to_owned(), flaps);
     }
     Signal {
         symptom: trigger.symptom.clone(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::board::Fired;
-use super::edge::{Edge, Hold};
+use super::edge::{Edge, FLAPPING, Hold};
 use crate::model::signal::{Severity, Signal, SignalState};
 use crate::model::subject::Subject;
 
@@ -94,7 +94,11 @@ impl Conditions {
         let key = (condition.symptom, seen.subject.clone());
         let edge = self.tracks.entry(key).or_insert_with(|| Edge::new(seen.at));
         let (state, since) = edge.take(met, condition.hold, seen.at)?;
-        signal(condition, state, Seen { at: since, ..seen })
+        let mut seen = Seen { at: since, ..seen };
+        if let (SignalState::Firing, Some(flaps)) = (state, edge.flaps()) {
+            seen.labels.insert(FLAPPING.to_owned(), flaps);
+        }
+        signal(condition, state, seen)
     }
 
     /// After a restart: what this source said to be ill still fires as far as anybody knows.
