@@ -6,11 +6,14 @@ mod conditions;
 mod crashes;
 mod edge;
 mod misses;
+mod illness;
+mod looks;
 mod overview;
 mod prover;
 mod series;
 mod sync;
 
+mod trend;
 pub use board::{Board, Fired, judge, probe};
 pub use certificates::Life;
 pub use conditions::{CRASHING, Condition, Conditions, EXPIRING, REJECTED, STALE, Seen};
@@ -21,6 +24,8 @@ pub use overview::{
     ComponentHealth, Counts, Found, IndicatorHealth, NO_PROMETHEUS, Overview, ReadingHealth, Survey, Taken,
     overview, shown,
 };
+pub use looks::Looks;
 pub use prover::{InForce, Proven, Prover};
 pub use series::subject_of;
 pub use sync::{Merged, Replica, Sync, Waits};
+pub use trend::Trend;

@@ -65,6 +65,7 @@ pub(super) fn watch(
     tokio::spawn(async move {
         cluster.wait_synced().await;
         tokio::spawn(Arc::clone(&boards).watch_objects(sources.clone()));
+        tokio::spawn(Arc::clone(&boards).keep_looking());
         if let Some(source) = istiod {
             tokio::spawn(Arc::clone(&boards).watch_istiod(source.every(), sources.clone()));
         }

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 
 use super::names::{Labels, Names, label};
-use super::slim::holds;
+use super::slim::{holds, since};
 use crate::model::subject::Subject;
 
 mod written;
@@ -164,6 +164,8 @@ pub struct Pod {
     pub restart_policy: Arc<str>,
     /// Whether the pod is ready.
     pub ready: bool,
+    /// Since when it has been ready, or not.
+    pub ready_since: Option<Timestamp>,
     /// Whether all containers but the proxy are ready.
     pub others_ready: bool,
     /// Whether it is being deleted.
@@ -222,6 +224,7 @@ impl Pod {
             proxy: proxy.map(|found| Box::new(found.read(meta, status, names))),
         }
     }
+            ready_since: since(&status.conditions, "Ready"),
 }
 
 /// A proxy container as the pod's spec has it.

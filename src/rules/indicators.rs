@@ -81,8 +81,10 @@ pub struct Few {
     pub below: u32,
     /// So many that are not well: warning.
     pub warning: u32,
-    /// So many that are not well: critical.
+    /// So many that are not well: critical. So is a workload of which none is well.
     pub critical: u32,
+    /// Seconds that one has to be ill before it counts.
+    pub hold_s: u64,
 }
 
 impl Few {
@@ -247,6 +249,13 @@ impl Queries {
     pub fn fill(&self, hosts: &[String], window_s: u64) -> (String, String) {
         let fill = |template: &str| Self::fill_in(template, hosts, window_s);
         (fill(&self.samples), fill(&self.bad))
+    /// Of these indicators.
+    #[cfg(test)]
+    #[must_use]
+    pub fn of(all: Vec<Indicator>) -> Self {
+        Self { all }
+    }
+
     }
 
     /// A template for these hosts over this window.

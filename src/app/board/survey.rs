@@ -7,6 +7,8 @@ mod ways;
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
+
 use super::{Boards, objects, traffic};
 use crate::cluster::{Mesh, Watched};
 use crate::health::{Found, Survey, Taken};
@@ -97,7 +99,14 @@ impl Boards {
 
     pub(super) fn taken(&self, source: &str, (subject, found): (Subject, Found), way: String) -> Taken {
         let (note, source) = (String::new(), source.to_owned());
-        Taken { subject, found, note, source, way, at: self.clock.now() }
+        let owner = self.cluster.pod(&subject).map(|pod| self.cluster.owner_of(&pod));
+        Taken { subject, found, note, source, way, at: self.clock.now(), since: None, owner }
+    }
+
+    /// A time of the cluster's clocks, by ours.
+    pub(super) fn by_our_clock(&self, at: Timestamp) -> Timestamp {
+        let ago = self.clock.elsewhere().duration_since(at);
+        self.clock.now().saturating_sub(ago).unwrap_or(at)
     }
 
     /// Routes in force with their hosts, and the services that no route leads to; or all services.

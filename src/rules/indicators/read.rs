@@ -193,10 +193,11 @@ fn bands(node: &Node, faults: &mut Faults) -> Option<Bands> {
 }
 
 fn few(node: &Node, faults: &mut Faults) -> Option<Few> {
-    let parts = node.fields(&["below", "warning", "critical"], &[], faults);
+    let parts = node.fields(&["below", "warning", "critical", "hold"], &[], faults);
     let mut number = |key: &str| parts.need(key, node, faults).and_then(|node| node.whole(1, faults));
     let (below, warning, critical) = (number("below"), number("warning"), number("critical"));
-    let few = Few { below: below?, warning: warning?, critical: critical? };
+    let hold_s = parts.get("hold").map_or(Some(0), |node| node.seconds(faults));
+    let few = Few { below: below?, warning: warning?, critical: critical?, hold_s: hold_s? };
     if few.critical < few.warning {
         faults.add(node, "fewer make it critical than make it a warning: the other way round");
     }

@@ -63,7 +63,9 @@ fn a_small_fleet_is_written_so_that_it_can_be_ill() {
         (found.get("a.b").and_then(|indicator| indicator.few), notes.first().map(|note| note.text.clone()))
     };
     let (few, notes) = with("{ below: 20, warning: 1, critical: 2 }", "proxy_liveness");
-    assert_eq!((few, notes), (Some(Few { below: 20, warning: 1, critical: 2 }), None));
+    assert_eq!((few, notes), (Some(Few { below: 20, warning: 1, critical: 2, hold_s: 0 }), None));
+    let (few, _) = with("{ below: 20, warning: 1, critical: 2, hold: 2m }", "proxy_liveness");
+    assert_eq!(few.map(|few| few.hold_s), Some(120));
     for (few, check, wrong) in [
         ("{ below: 20, warning: 3, critical: 2 }", "proxy_liveness", "the other way round"),
         ("{ below: 2, warning: 2, critical: 2 }", "proxy_liveness", "always be healthy"),
