@@ -16,7 +16,10 @@ mod sync;
 mod trend;
 pub use board::{Board, Fired, judge, probe};
 pub use certificates::Life;
-pub use conditions::{CRASHING, Condition, Conditions, EXPIRING, REJECTED, STALE, Seen};
+pub use conditions::{
+    CRASHING, Condition, Conditions, EXPIRING, JOB_HELD, MISSING, REJECTED, REPLICA_STALE, STALE, STUCK,
+    Seen, UNWIRED, WITHOUT_EFFECT, sources, symptoms,
+};
 pub use crashes::{Container, Crashes};
 pub use edge::{Edge, Hold};
 pub use misses::{Asked, Misses};

@@ -5,11 +5,13 @@ mod istiod;
 mod kept;
 mod objects;
 mod overflow;
+mod pods;
 mod proxies;
 mod survey;
 mod tell;
 mod traffic;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -20,7 +22,7 @@ use crate::clock::Clock;
 use crate::cluster::{Cluster, Watched};
 use crate::config::History;
 use crate::engine::State;
-use crate::health::{Board, Conditions, Fired, Waits, probe};
+use crate::health::{Board, Conditions, Fired, Waits, probe, sources};
 use crate::model::change::Change;
 use crate::model::indicator::{Figure, Level, Probe, Reading};
 use crate::model::reason::Reason;
@@ -34,7 +36,7 @@ use crate::sources::proxy_check::ProxyCheck;
 pub use survey::{Asking, Scope};
 use tell::{Closed, Owners};
 
-/// Names under which our own sources speak.
+/// Names under which our own sources speak; conditions add theirs.
 const SOURCES: [&str; 4] = ["prometheus", "proxy_check", "istiod", "kubernetes"];
 
 /// The board with what it reads from.
@@ -101,7 +103,8 @@ impl Boards {
     /// Takes up what was firing when the process ended.
     pub fn resume(&self, state: &State) {
         let at = self.clock.now();
-        for source in SOURCES {
+        let sources: BTreeSet<&str> = SOURCES.into_iter().chain(sources()).collect();
+        for source in sources {
             for key in state.fired_by(source) {
                 let subject = self.owners.resume(key);
                 let fired = Fired { source, family: &key.family, subject: &subject };
