@@ -1,19 +1,21 @@
 //! Health, purely: readings to levels, on edges to signals, and over time to proof of revisions.
 
+mod baseline;
 mod board;
 mod certificates;
 mod conditions;
 mod crashes;
 mod edge;
-mod misses;
 mod illness;
 mod looks;
+mod misses;
 mod overview;
 mod prover;
 mod series;
 mod sync;
-
 mod trend;
+
+pub use baseline::{no_baseline, without_baseline};
 pub use board::{Board, Fired, judge, probe};
 pub use certificates::Life;
 pub use conditions::{
@@ -22,12 +24,12 @@ pub use conditions::{
 };
 pub use crashes::{Container, Crashes};
 pub use edge::{Edge, Hold};
+pub use looks::Looks;
 pub use misses::{Asked, Misses};
 pub use overview::{
     ComponentHealth, Counts, Found, IndicatorHealth, NO_PROMETHEUS, Overview, ReadingHealth, Survey, Taken,
     overview, shown,
 };
-pub use looks::Looks;
 pub use prover::{InForce, Proven, Prover};
 pub use series::subject_of;
 pub use sync::{Merged, Replica, Sync, Waits};

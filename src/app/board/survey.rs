@@ -56,16 +56,7 @@ impl Boards {
     /// Reads every indicator that this part of the cluster has.
     pub async fn survey(&self, scope: &Scope) -> Vec<Survey<'_>> {
         let meshes = self.looked_at(scope);
-        let is_there = |indicator: &&Indicator| match &indicator.reader {
-            // Requests and acknowledgements are read as Istio tells them.
-            Reader::Prometheus(_) | Reader::Check(Check::ConfigDistribution) => {
-                meshes.contains(&MeshName::Istio)
-            }
-            Reader::Readings(ways) => ways::is_of(ways, &meshes),
-            Reader::Check(Check::CertificateValidity) => true,
-            Reader::Check(_) => !meshes.is_empty(),
-        };
-        let there = self.rules.indicators.iter().filter(is_there);
+        let there = self.rules.indicators.iter().filter(|indicator| self.is_there(indicator, &meshes));
         let meshes = &meshes;
         let surveys = there.map(|indicator| async move {
             let (taken, gaps) = self.read_all(indicator, scope, meshes).await;
@@ -77,6 +68,19 @@ impl Boards {
         futures::future::join_all(surveys).await.into_iter().flatten().collect()
     }
 
+    /// Whether one of these meshes has an indicator.
+    pub(super) fn is_there(&self, indicator: &Indicator, meshes: &BTreeSet<MeshName>) -> bool {
+        match &indicator.reader {
+            // Requests and acknowledgements are read as Istio tells them.
+            Reader::Prometheus(_) | Reader::Check(Check::ConfigDistribution) => {
+                meshes.contains(&MeshName::Istio)
+            }
+            Reader::Readings(ways) => ways::is_of(ways, meshes),
+            Reader::Check(Check::CertificateValidity) => true,
+            Reader::Check(_) => !meshes.is_empty(),
+        }
+    }
+
     /// The meshes whose proxies or control planes are seen.
     fn meshes(&self) -> BTreeSet<Mesh> {
         let proxies = self.cluster.proxies();
@@ -84,7 +88,12 @@ impl Boards {
         of_proxies.chain(self.cluster.control_planes().iter().map(|plane| plane.mesh)).collect()
     }
 
-    async fn read_all(&self, indicator: &Indicator, scope: &Scope, meshes: &BTreeSet<MeshName>) -> Readings {
+    pub(super) async fn read_all(
+        &self,
+        indicator: &Indicator,
+        scope: &Scope,
+        meshes: &BTreeSet<MeshName>,
+    ) -> Readings {
         match &indicator.reader {
             Reader::Prometheus(_) => self.read_hosts(indicator).await,
             Reader::Check(Check::ProxyLiveness) => self.read_proxies(scope).await,
