@@ -4,6 +4,7 @@
 mod budgets;
 mod certificates;
 mod client;
+mod conflicts;
 mod diff;
 mod fresh;
 mod host;

@@ -22,7 +22,8 @@ pub use alerts::{AlertMap, Mapped, Named};
 pub use deeds::Deeds;
 pub use files::{Loaded, ROUTE_ERRORS, RuleFiles, Rules};
 pub use indicators::{
-    Bands, Bound, By, Catalogue, Check, Few, Indicator, MeshName, Queries, Reader, State, Trigger, Way,
+    Bands, Baseline, Bound, By, Catalogue, Check, Few, Indicator, MeshName, Queries, Reader, State, Trigger,
+    Way,
 };
 pub use note::{Note, NoteSeverity};
 pub use playbook::{Answer, Need, Next, Playbook};

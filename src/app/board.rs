@@ -8,11 +8,14 @@ mod kept;
 mod objects;
 mod overflow;
 mod pages;
+mod pods;
 mod proxies;
 mod survey;
 mod tell;
 mod traffic;
+mod triggers;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -23,7 +26,7 @@ use crate::clock::Clock;
 use crate::cluster::{Cluster, Watched};
 use crate::config::History;
 use crate::engine::State;
-use crate::health::{Board, Conditions, Fired, Waits, probe};
+use crate::health::{Board, Conditions, Fired, Waits, probe, sources};
 use crate::model::change::Change;
 use crate::model::indicator::{Figure, Level, Probe, Reading};
 use crate::model::reason::Reason;
@@ -42,7 +45,7 @@ pub use pages::{Page, PageOf};
 pub use survey::{Asking, Scope};
 use tell::{Closed, Owners};
 
-/// Names under which our own sources speak.
+/// Names under which our own sources speak; conditions and indicators add theirs.
 const SOURCES: [&str; 4] = ["prometheus", "proxy_check", "istiod", "kubernetes"];
 
 /// The board with what it reads from.
@@ -129,7 +132,9 @@ impl Boards {
     /// Takes up what was firing when the process ended.
     pub fn resume(&self, state: &State) {
         let at = self.clock.now();
-        for source in SOURCES {
+        let mut sources: BTreeSet<String> = SOURCES.into_iter().chain(sources()).map(str::to_owned).collect();
+        sources.extend(self.rules.indicators.iter().map(Indicator::source));
+        for source in &sources {
             for key in state.fired_by(source) {
                 let subject = self.owners.resume(key);
                 let fired = Fired { source, family: &key.family, subject: &subject };
@@ -165,7 +170,7 @@ impl Boards {
             Some(Reader::Check(Check::ProxyLiveness)) => self.check.is_some(),
             Some(Reader::Check(Check::ConfigDistribution)) => self.istiod.is_some(),
             Some(Reader::Check(Check::ControlPlaneReady | Check::CertificateValidity)) => true,
-            // Read for the overview only: no act is measured by it.
+            // No act is measured by it.
             Some(Reader::Readings(_)) | None => false,
         }
     }
@@ -203,7 +208,7 @@ impl Boards {
             Reader::Check(Check::ConfigDistribution) => self.distribution(whom).await,
             Reader::Check(Check::ControlPlaneReady) => self.discovery(whom),
             Reader::Check(Check::CertificateValidity) => self.validity(whom),
-            Reader::Readings(_) => Err(format!("{} is read for the overview only", indicator.id)),
+            Reader::Readings(_) => Err(format!("{}: no act is measured by it", indicator.id)),
         }
     }
 

@@ -1,13 +1,13 @@
 //! `meshmend health`: how every part of the mesh is, read by ourselves, without an agent.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::board::{Boards, Scope};
 use super::{mesh, view};
 use crate::clock::Clock;
 use crate::cluster::Access;
 use crate::config::{Config, IstiodSource, ProxySource, Via};
-use crate::health::{Overview, overview};
+use crate::health::{Looks, Overview};
 use crate::rules::Rules;
 
 /// Whoever looks once may ask so many proxies through the API server without having said so: at 64 at once
@@ -20,6 +20,8 @@ const INTERVAL_S: u64 = 10;
 pub struct Eyes {
     boards: Arc<Boards>,
     clock: Clock,
+    /// What they saw before.
+    looks: Mutex<Looks>,
 }
 
 impl Eyes {
@@ -37,12 +39,12 @@ impl Eyes {
         }
         config.istiod.get_or_insert(IstiodSource { interval_s: INTERVAL_S });
         let boards = mesh::boards(&config, &cluster, &rules, clock)?;
-        Ok(Self { boards, clock })
+        Ok(Self { boards, clock, looks: Mutex::default() })
     }
 
     /// Reads everything once.
     pub async fn look(&self, scope: &Scope) -> Overview {
         let surveys = self.boards.survey(scope).await;
-        overview(surveys, self.clock.now())
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner).overview(surveys, self.clock.now())
     }
 }

@@ -12,6 +12,8 @@ use crate::model::signal::{Severity, Signal, SignalState, Symptom};
 use crate::model::subject::Subject;
 use crate::rules::{AlertMap, Mapped, Named};
 
+/// Kind of the subject that is the mesh as a whole.
+const MESH: &str = "Mesh";
 /// How far a sender's clock may be ahead of ours.
 const AHEAD: SignedDuration = SignedDuration::from_hours(1);
 
@@ -156,6 +158,12 @@ pub fn resolved(mut signal: Signal, cluster: &Cluster) -> Signal {
         let owner = cluster.owner_of(&pod);
         signal.owner = Some(owner).filter(|owner| *owner != signal.subject);
         signal.depends_on = cluster.control_plane_of(&pod).ok();
+    }
+    // What is said of the mesh as a whole hangs on its control plane, where there is only one.
+    if signal.subject.kind == MESH
+        && let [plane] = cluster.control_planes().as_slice()
+    {
+        signal.depends_on = Some(plane.subject());
     }
     signal
 }

@@ -9,7 +9,7 @@ use super::queue::Input;
 use super::run::prometheus;
 use crate::clock::Clock;
 use crate::cluster::{ByPodIp, ByPortForward, Cluster, ProxyEyes, ProxyTransport};
-use crate::config::{Config, Via};
+use crate::config::{Config, PrometheusSource, Via};
 use crate::effectors::Effectors;
 use crate::rules::Rules;
 use crate::sources::agent::Agent;
@@ -68,10 +68,14 @@ pub(super) fn watch(
     sources: &mpsc::Sender<Input>,
 ) {
     let (proxies, istiod) = (config.proxies, config.istiod);
+    // As often as Prometheus is asked for anything else.
+    let every = config.prometheus.as_ref().map(PrometheusSource::every).unwrap_or_default();
     let (cluster, boards, sources) = (Arc::clone(cluster), Arc::clone(boards), sources.clone());
     tokio::spawn(async move {
         cluster.wait_synced().await;
         tokio::spawn(Arc::clone(&boards).watch_objects(sources.clone()));
+        tokio::spawn(Arc::clone(&boards).keep_looking());
+        tokio::spawn(Arc::clone(&boards).poll_triggers(every, sources.clone()));
         if let Some(source) = istiod {
             tokio::spawn(Arc::clone(&boards).watch_istiod(source.every(), sources.clone()));
         }

@@ -117,9 +117,18 @@ pub(super) fn health(args: &HealthArgs) -> anyhow::Result<u8> {
 fn of_agent(args: &HealthArgs, server: Option<String>) -> anyhow::Result<u8> {
     let (token_file, journal) = (args.token_file.clone(), args.journal.clone());
     let client = Client::new(&Remote { server, token_file, journal, output: args.output })?;
+    let read =
+        || -> anyhow::Result<Overview> { Ok(serde_json::from_value(client.call("/v1/health", None)?)?) };
     loop {
-        let found: Overview = serde_json::from_value(client.call("/v1/health", None)?)?;
-        let code = show(args, &found)?;
+        let code = match read() {
+            Ok(found) => show(args, &found)?,
+            // Whoever watches wants to see it come back.
+            Err(error) if args.watch => {
+                people::warn(format!("not read, tried again in {} s: {error:#}", AGAIN.as_secs()));
+                FINE
+            }
+            Err(error) => return Err(error),
+        };
         if !args.watch {
             return Ok(code);
         }

@@ -7,6 +7,11 @@ pub(super) fn say(text: impl AsRef<str>) {
     writeln!(std::io::stdout(), "{}", text.as_ref()).ok();
 }
 
+/// Says on standard error what is no output.
+pub(super) fn warn(text: impl AsRef<str>) {
+    writeln!(std::io::stderr(), "{}", text.as_ref()).ok();
+}
+
 /// Prints JSON.
 pub(super) fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     say(serde_json::to_string_pretty(value)?);

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 
 use super::names::{Labels, Names, label};
-use super::slim::holds;
+use super::slim::{holds, since};
 use crate::model::subject::Subject;
 
 mod written;
@@ -166,10 +166,18 @@ pub struct Pod {
     pub restart_policy: Arc<str>,
     /// Whether the pod is ready.
     pub ready: bool,
+    /// Since when it has been ready, or not.
+    pub ready_since: Option<Timestamp>,
     /// Whether all containers but the proxy are ready.
     pub others_ready: bool,
+    /// Whether all containers but the proxy have ended, and there are some.
+    pub others_ended: bool,
     /// Whether it is being deleted.
     pub terminating: bool,
+    /// When it is to be gone, where it is being deleted: its grace period is over then.
+    pub gone_by: Option<Timestamp>,
+    /// Whether the init container that checks the network rules for the mesh ends again and again.
+    pub network_unset: bool,
     /// When it was created.
     pub created: Option<Timestamp>,
     /// Its proxy, if it has one.
@@ -218,12 +226,35 @@ impl Pod {
             phase: names.text(&status.phase),
             restart_policy: names.text(&spec.restart_policy),
             ready: holds(&status.conditions, "Ready") == Some(true),
+            ready_since: since(&status.conditions, "Ready"),
             others_ready,
+            others_ended: ended(spec, status, proxy.as_ref()),
             terminating: meta.deletion_timestamp.is_some(),
+            gone_by: meta.deletion_timestamp.as_ref().map(|time| time.0),
+            network_unset: lacks_network(status),
             created: meta.creation_timestamp.as_ref().map(|time| time.0),
             proxy: proxy.map(|found| Box::new(found.read(meta, status, names))),
         }
     }
+}
+
+/// Whether all containers but the proxy have ended. Those of a pod that only begins have not.
+fn ended(spec: &PodSpec, status: &PodStatus, proxy: Option<&Found<'_>>) -> bool {
+    let others = |name: &str| proxy.is_none_or(|found| found.container.name != name);
+    let over = |container: &&Container| {
+        let told = status.container_statuses.iter().find(|status| status.name == container.name);
+        told.is_some_and(|status| status.state.terminated.is_some())
+    };
+    let mut others = spec.containers.iter().filter(|container| others(&container.name)).peekable();
+    others.peek().is_some() && others.all(|container| over(&container))
+}
+
+/// Name of the init container with which Istio checks that its CNI plugin was there before the pod.
+const VALIDATION: &str = "istio-validation";
+
+fn lacks_network(status: &PodStatus) -> bool {
+    let checks = status.init_container_statuses.iter().filter(|status| status.name == VALIDATION);
+    checks.into_iter().any(|status| status.restart_count > 0 && !status.ready)
 }
 
 /// A proxy container as the pod's spec has it.
@@ -380,6 +411,30 @@ mod tests {
         assert_eq!((&*last.reason, last.exit_code), ("OOMKilled", 137));
         pod["status"]["containerStatuses"].as_array_mut().unwrap().remove(0);
         assert!(!read(&pod).others_ready);
+    }
+
+    // Mutations: containers without a status as ended; the proxy counted among the others; a check of the network
+    // that passed in the end.
+    #[test]
+    fn a_pod_says_what_it_waits_for() {
+        let mut pod = value(CLASSIC);
+        assert!(!read(&pod).others_ended && !read(&pod).network_unset && read(&pod).gone_by.is_none());
+        let over = json!({ "terminated": { "reason": "Completed", "exitCode": 0, "finishedAt": "2026-11-23T12:50:00Z" } });
+        for status in pod["status"]["containerStatuses"].as_array_mut().unwrap() {
+            if status["name"] != "istio-proxy" {
+                status["state"] = over.clone();
+            }
+        }
+        assert!(read(&pod).others_ended);
+        pod["status"]["containerStatuses"] = json!([]);
+        assert!(!read(&pod).others_ended, "it only begins");
+        pod["metadata"]["deletionTimestamp"] = json!("2026-11-23T12:50:00Z");
+        assert_eq!(read(&pod).gone_by, Some("2026-11-23T12:50:00Z".parse().unwrap()));
+        for (ready, restarts, unset) in [(false, 4, true), (false, 0, false), (true, 4, false)] {
+            pod["status"]["initContainerStatuses"] =
+                json!([{ "name": "istio-validation", "ready": ready, "restartCount": restarts }]);
+            assert_eq!(read(&pod).network_unset, unset, "{ready} {restarts}");
+        }
     }
 
     #[test]

@@ -97,6 +97,14 @@ impl Cluster {
         pods.filter(|pod| pod.proxy.is_some() && self.sees(&pod.namespace)).cloned().collect()
     }
 
+    /// All pods of the namespaces that are watched.
+    #[must_use]
+    pub fn all_pods(&self) -> Vec<Arc<Pod>> {
+        let stores = self.stores();
+        let pods = stores.inventory.pods.all();
+        pods.filter(|pod| self.sees(&pod.namespace)).cloned().collect()
+    }
+
     /// The control planes there are.
     #[must_use]
     pub fn control_planes(&self) -> Vec<ControlPlane> {

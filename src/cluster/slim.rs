@@ -128,6 +128,11 @@ pub(super) fn holds(conditions: &[Condition], kind: &str) -> Option<bool> {
     }
 }
 
+/// Since when a condition is as it is.
+pub(super) fn since(conditions: &[Condition], kind: &str) -> Option<jiff::Timestamp> {
+    conditions.iter().find(|condition| condition.kind == kind)?.last_transition_time
+}
+
 /// Nothing of it is read.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 pub(super) struct Nothing {}

@@ -57,7 +57,8 @@ fn firing(state: &State, rules: &Rules, at: Timestamp, signal: &Signal) -> Vec<C
         changes.extend(cause::explains(state, rules, at, signal, &open.id));
         return changes;
     }
-    if let Some(incident) = belongs_to_ended(state, &key, at, signal) {
+    let ended = belongs_to_ended(state, &key, at, signal);
+    if let Some(incident) = ended.filter(|incident| !is_another(state, (incident, &key), signal)) {
         let of_case = state.incidents.get(&incident).is_some_and(|case| case.symptom == signal.symptom);
         let symptom = (!of_case).then(|| signal.symptom.clone());
         return vec![Change::Ignored { incident, key, source: signal.source.clone(), symptom }];
@@ -116,6 +117,16 @@ fn belongs_to_ended(state: &State, key: &IncidentKey, at: Timestamp, signal: &Si
         | Phase::Holding => false,
     };
     (began_before && over).then(|| end.incident.clone())
+}
+
+/// Whether a signal tells something else than a case that ended with people told, because no playbook took its
+/// symptom: a playbook may take this one, and what people know of the first says nothing of the second. A source
+/// that said so before repeats itself.
+fn is_another(state: &State, (ended, key): (&IncidentId, &IncidentKey), signal: &Signal) -> bool {
+    let case = state.incidents.get(ended);
+    let other = case.is_some_and(|case| case.candidates.is_empty() && case.symptom != signal.symptom);
+    let said = || state.attempts.get(key).is_some_and(|known| known.firing.contains(&signal.source));
+    other && !said()
 }
 
 /// A source says that it is over. That is news also when another source opened the case, or when the case

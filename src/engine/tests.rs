@@ -6,6 +6,7 @@ mod desk;
 mod fight;
 mod holding;
 mod memory;
+mod nobody;
 mod operators;
 mod owner;
 mod refusal;

@@ -1,10 +1,10 @@
 //! The board: the last reading of every indicator, and the edges that are signals.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::edge::{Edge, Hold};
+use super::edge::{Edge, FLAPPING, Hold};
 use crate::model::indicator::{Figure, Level, Probe, Reading};
 use crate::model::signal::{Severity, Signal, SignalState};
 use crate::model::subject::Subject;
@@ -75,7 +75,7 @@ impl Board {
         let track = self.tracks.entry(key).or_insert_with(fresh);
         track.last = now;
         let figure = track.last.figure.filter(|_| track.last.level != Level::Unknown)?;
-        let trigger = indicator.trigger.as_ref().filter(|trigger| trigger.of == reading.subject.kind)?;
+        let trigger = indicator.trigger.as_ref().filter(|trigger| trigger.is_of(&reading.subject.kind))?;
         if reading.at < track.past {
             return None;
         }
@@ -93,8 +93,8 @@ impl Board {
         let Fired { source, family, subject } = fired;
         let speaks = |indicator: &&Indicator| {
             let trigger = indicator.trigger.as_ref();
-            let fits = trigger.is_some_and(|t| t.symptom.family() == family && t.of == subject.kind);
-            fits && indicator.reader.source() == source
+            let fits = trigger.is_some_and(|t| t.symptom.family() == family && t.is_of(&subject.kind));
+            fits && indicator.source() == source
         };
         for indicator in catalogue.iter().filter(speaks) {
             let why = "not measured since the restart".to_owned();
@@ -120,10 +120,17 @@ impl Board {
         for indicator in catalogue.iter().filter(of_family) {
             let Some(track) = self.tracks.get_mut(&(indicator.id.clone(), subject.clone())) else { continue };
             if track.edge.is_firing() {
-                track.edge = Edge::new(at);
+                track.edge.is_over(at);
                 track.past = at.saturating_add(looks_back(indicator)).unwrap_or(at);
             }
         }
+    }
+
+    /// The subjects of an indicator that fire.
+    #[must_use]
+    pub fn firing(&self, indicator: &str) -> BTreeSet<Subject> {
+        let fires = self.tracks.iter().filter(|((id, _), track)| id == indicator && track.edge.is_firing());
+        fires.map(|((_, subject), _)| subject.clone()).collect()
     }
 
     /// Forgets the subjects of an indicator that are not there any more, and says of each that fired that it
@@ -167,6 +174,9 @@ fn signal(
     if let Some(figure) = track.last.figure {
         labels.insert("samples".to_owned(), format!("{:.0}", figure.samples));
     }
+    if let (SignalState::Firing, Some(flaps)) = (state, track.edge.flaps()) {
+        labels.insert(FLAPPING.to_owned(), flaps);
+    }
     Signal {
         symptom: trigger.symptom.clone(),
         subject: subject.clone(),
@@ -175,7 +185,7 @@ fn signal(
         value: track.last.figure.map(|figure| figure.value),
         labels: labels.into(),
         at,
-        source: indicator.reader.source().into(),
+        source: indicator.source().into(),
         alert: None,
         owner: None,
         depends_on: None,

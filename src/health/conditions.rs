@@ -1,11 +1,11 @@
 //! Conditions: symptoms that no figure of an indicator tells, but something seen of one object.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
 use super::board::Fired;
-use super::edge::{Edge, Hold};
+use super::edge::{Edge, FLAPPING, Hold};
 use crate::model::signal::{Severity, Signal, SignalState};
 use crate::model::subject::Subject;
 
@@ -64,7 +64,77 @@ pub const EXPIRING: Condition = Condition {
     hold: Hold { begin_s: 0, end_s: 0 },
 };
 
-const ALL: [Condition; 4] = [STALE, REJECTED, CRASHING, EXPIRING];
+/// A pod that asks for a proxy runs without one: the injector failed open, or was not there.
+pub const MISSING: Condition = Condition {
+    symptom: "data_plane.proxy_missing",
+    of: "Pod",
+    source: "kubernetes/proxy_missing",
+    severity: Severity::Warning,
+    hold: Hold { begin_s: 60, end_s: 0 },
+};
+
+/// A Job that is done cannot end, because its proxy runs on. The proxy is told to quit by many a script of the
+/// Job itself; two minutes are longer than any of these takes.
+pub const JOB_HELD: Condition = Condition {
+    symptom: "data_plane.job_held",
+    of: "Pod",
+    source: "kubernetes/job_held",
+    severity: Severity::Warning,
+    hold: Hold { begin_s: 120, end_s: 0 },
+};
+
+/// A pod is still there although its grace period is over. The kubelet kills what is left within seconds then, and
+/// a node that is only slow within a minute or two.
+pub const STUCK: Condition = Condition {
+    symptom: "data_plane.pod_stuck",
+    of: "Pod",
+    source: "kubernetes/pod_stuck",
+    severity: Severity::Warning,
+    hold: Hold { begin_s: 120, end_s: 0 },
+};
+
+/// A pod was started before Istio's CNI plugin was there: its network is not that of the mesh, and it will never
+/// start. Istio's own controller repairs that within a minute where it is switched on.
+pub const UNWIRED: Condition = Condition {
+    symptom: "data_plane.network_unset",
+    of: "Pod",
+    source: "kubernetes/network_unset",
+    severity: Severity::Critical,
+    hold: Hold { begin_s: 60, end_s: 0 },
+};
+
+/// A DestinationRule has no effect, because another one of its host counts. Between two writes of a change that
+/// concerns both that may be so for a moment.
+pub const WITHOUT_EFFECT: Condition = Condition {
+    symptom: "config.rule_without_effect",
+    of: "DestinationRule",
+    source: "kubernetes",
+    severity: Severity::Warning,
+    hold: Hold { begin_s: 60, end_s: 0 },
+};
+
+/// Most proxies of one replica of istiod do not get what they are to get. As long as for a single proxy that is
+/// stale: what ends by itself ends before.
+pub const REPLICA_STALE: Condition = Condition {
+    symptom: "control_plane.replica_stale",
+    of: "Pod",
+    source: "istiod",
+    severity: Severity::Critical,
+    hold: Hold { begin_s: 300, end_s: 0 },
+};
+
+const ALL: [Condition; 10] =
+    [STALE, REJECTED, CRASHING, EXPIRING, MISSING, JOB_HELD, STUCK, UNWIRED, WITHOUT_EFFECT, REPLICA_STALE];
+
+/// The symptoms that conditions tell.
+pub fn symptoms() -> impl Iterator<Item = &'static str> {
+    ALL.iter().map(|condition| condition.symptom)
+}
+
+/// The names under which conditions speak.
+pub fn sources() -> impl Iterator<Item = &'static str> {
+    ALL.iter().map(|condition| condition.source)
+}
 
 /// What was seen of one object.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,9 +162,24 @@ impl Conditions {
     pub fn take(&mut self, condition: &Condition, seen: Seen) -> Option<Signal> {
         let met = *seen.met.as_ref().ok()?;
         let key = (condition.symptom, seen.subject.clone());
+        // Of most objects it was never met: nothing is kept of them.
+        if !met && !self.tracks.contains_key(&key) {
+            return None;
+        }
         let edge = self.tracks.entry(key).or_insert_with(|| Edge::new(seen.at));
         let (state, since) = edge.take(met, condition.hold, seen.at)?;
-        signal(condition, state, Seen { at: since, ..seen })
+        let mut seen = Seen { at: since, ..seen };
+        if let (SignalState::Firing, Some(flaps)) = (state, edge.flaps()) {
+            seen.labels.insert(FLAPPING.to_owned(), flaps);
+        }
+        signal(condition, state, seen)
+    }
+
+    /// The subjects of which a condition was met once.
+    #[must_use]
+    pub fn subjects(&self, condition: &Condition) -> BTreeSet<Subject> {
+        let of = self.tracks.keys().filter(|(symptom, _)| *symptom == condition.symptom);
+        of.map(|(_, subject)| subject.clone()).collect()
     }
 
     /// After a restart: what this source said to be ill still fires as far as anybody knows.

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::board::judge;
+use super::trend::Trend;
 use crate::model::indicator::{Figure, Level};
 use crate::model::subject::Subject;
 use crate::rules::Indicator;
@@ -49,6 +50,10 @@ pub struct Taken {
     pub way: String,
     /// When.
     pub at: Timestamp,
+    /// Since when it has been ill, as the source tells or somebody remembers; `None` where nobody does.
+    pub since: Option<Timestamp>,
+    /// The workload that it is one of, where that is known.
+    pub owner: Option<Subject>,
 }
 
 /// All readings of one indicator.
@@ -119,6 +124,9 @@ pub struct IndicatorHealth {
     pub critical: f64,
     /// Bands whose bound was lost in the table we took it from, and is taken from the band beside it.
     pub restored: Vec<Level>,
+    /// Where the figure goes, by what it was up to ten minutes ago; absent where nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trend: Option<Trend>,
     /// How many subjects are at which level.
     pub counts: Counts,
     /// Every reading, the worst first.
@@ -159,6 +167,19 @@ pub struct ReadingHealth {
     pub way: String,
     /// When.
     pub at: Timestamp,
+    /// Since when it has been ill, where somebody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// The workload that it is one of.
+    #[serde(skip)]
+    pub owner: Option<Subject>,
+}
+
+impl ReadingHealth {
+    /// Whether it is known not to be well.
+    fn is_ill(&self) -> bool {
+        matches!(self.level, Some(Level::Critical | Level::Warning))
+    }
 }
 
 /// How soon somebody should look: the smaller, the sooner.
@@ -229,7 +250,7 @@ fn of_indicator(survey: Survey<'_>, at: Timestamp) -> IndicatorHealth {
     });
     let counts = counts(&readings);
     let verdict = if indicator.is_of_a_fleet() {
-        fleet::verdict(indicator, &readings, gaps.is_empty())
+        fleet::verdict(indicator, &readings, (gaps.is_empty(), at))
     } else {
         worst(&readings, gaps.is_empty())
     };
@@ -250,13 +271,14 @@ fn of_indicator(survey: Survey<'_>, at: Timestamp) -> IndicatorHealth {
         warning: indicator.bands.warning,
         critical: indicator.bands.critical,
         restored: indicator.restored.clone(),
+        trend: None,
         counts,
         readings,
     }
 }
 
 fn reading(indicator: &Indicator, taken: Taken) -> ReadingHealth {
-    let Taken { subject, found, note, source, way, at } = taken;
+    let Taken { subject, found, note, source, way, at, since, owner } = taken;
     let (level, why, figure) = match found {
         Found::Idle(why) => (None, why, None),
         Found::Unread(why) => (Some(Level::Unknown), why, None),
@@ -267,7 +289,9 @@ fn reading(indicator: &Indicator, taken: Taken) -> ReadingHealth {
         }
     };
     let (value, samples) = (figure.map(|f| f.value), figure.map(|f| f.samples));
-    ReadingHealth { subject, level, why, value, samples, source, way, at }
+    let ill = matches!(level, Some(Level::Critical | Level::Warning));
+    let since = since.filter(|_| ill);
+    ReadingHealth { subject, level, why, value, samples, source, way, at, since, owner }
 }
 
 fn counts(readings: &[ReadingHealth]) -> Counts {
@@ -286,10 +310,12 @@ fn counts(readings: &[ReadingHealth]) -> Counts {
 }
 
 /// What all readings of an indicator say together.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 struct Verdict {
     level: Level,
     figure: Option<Figure>,
+    /// A workload of which none is well.
+    lost: Option<Subject>,
 }
 
 /// The level of the worst subject; `whole` where no subject is missing.
@@ -303,7 +329,7 @@ fn worst(readings: &[ReadingHealth], whole: bool) -> Verdict {
     };
     let figure = first.filter(|worst| worst.level == Some(level) && level != Level::Unknown);
     let figure = figure.and_then(|worst| Some(Figure { value: worst.value?, samples: worst.samples? }));
-    Verdict { level, figure }
+    Verdict { level, figure, lost: None }
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ pub struct Replica {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Merged {
     words: BTreeMap<Subject, Vec<SyncWord>>,
+    /// Of each replica that was read: how many of its proxies are stale, and how many it has.
+    loads: BTreeMap<String, (usize, usize)>,
     read: usize,
     unread: Vec<String>,
 }
@@ -50,6 +52,8 @@ impl Merged {
             match replica.told {
                 Ok(words) => {
                     merged.read += 1;
+                    let stale = words.iter().filter(|(_, word)| word.standing == Standing::Waiting).count();
+                    merged.loads.insert(replica.name, (stale, words.len()));
                     for (pod, word) in words {
                         merged.words.entry(pod).or_default().push(word);
                     }
@@ -67,6 +71,15 @@ impl Merged {
             return Some("no replica of the control plane is there to ask".to_owned());
         }
         (!self.unread.is_empty()).then(|| self.unread.join("; "))
+    }
+
+    /// Of each replica that was read: how many of its proxies are stale, and how many it has. Most of them, and
+    /// more than a few, are a fault of the replica rather than of theirs.
+    pub fn stale_replicas(&self) -> impl Iterator<Item = (&str, bool, (usize, usize))> {
+        const FEW: usize = 3;
+        self.loads
+            .iter()
+            .map(|(name, (stale, all))| (name.as_str(), *stale >= FEW && stale * 2 > *all, (*stale, *all)))
     }
 
     /// Where a proxy stands.
@@ -178,6 +191,30 @@ mod tests {
         assert_eq!(state(vec![waiting(), done()]), Ok(SyncState::Synced));
         assert_eq!(state(vec![waiting(), waiting()]), Ok(SyncState::Stale));
         assert_eq!(state(vec![done(), rejected()]), Ok(SyncState::Rejected));
+    }
+
+    // Mutations: one stale proxy of one that makes a stale replica; half for most; a replica that was not read as
+    // one without proxies.
+    #[test]
+    fn a_replica_is_stale_when_most_of_its_proxies_are() {
+        let of = |stale: usize, well: usize| {
+            let words = (0..stale + well).map(|n| {
+                let standing = if n < stale { Standing::Waiting } else { Standing::Acknowledged };
+                let word =
+                    SyncWord { standing, types: Vec::new(), version: String::new(), waits_since: None };
+                (Subject::pod("shop", &format!("p{n}")), word)
+            });
+            let told = Ok(words.collect());
+            let merged = Merged::of(vec![
+                Replica { name: "istio-system/istiod-1".to_owned(), told },
+                Replica { name: "istio-system/istiod-2".to_owned(), told: Err("timed out".to_owned()) },
+            ]);
+            merged.stale_replicas().map(|(name, stale, _)| (name.to_owned(), stale)).collect::<Vec<_>>()
+        };
+        let one = |stale| vec![("istio-system/istiod-1".to_owned(), stale)];
+        assert_eq!(of(2, 0), one(false));
+        assert_eq!(of(3, 3), one(false));
+        assert_eq!(of(4, 3), one(true));
     }
 
     #[test]

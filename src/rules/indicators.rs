@@ -6,7 +6,7 @@ mod ways;
 
 use crate::model::indicator::{Level, Overflow};
 use crate::model::signal::Symptom;
-pub use ways::{By, MeshName, State, Way};
+pub use ways::{Baseline, By, MeshName, State, Way};
 
 /// All indicators.
 #[derive(Clone, Debug, Default)]
@@ -81,8 +81,10 @@ pub struct Few {
     pub below: u32,
     /// So many that are not well: warning.
     pub warning: u32,
-    /// So many that are not well: critical.
+    /// So many that are not well: critical. So is a workload of which none is well.
     pub critical: u32,
+    /// Seconds that one has to be ill before it counts.
+    pub hold_s: u64,
 }
 
 impl Few {
@@ -110,6 +112,16 @@ impl Indicator {
         self.id.split('.').next().unwrap_or_default()
     }
 
+    /// Name under which it speaks as signals. Of those that are read in several ways each is a source of its own,
+    /// whatever way told: two symptoms of one object are two sources, or the end of one would end the other.
+    #[must_use]
+    pub fn source(&self) -> String {
+        match &self.reader {
+            Reader::Readings(_) => format!("indicators/{}", self.id),
+            reader @ (Reader::Prometheus(_) | Reader::Check(_)) => reader.source().to_owned(),
+        }
+    }
+
     /// Whether it is the share of a fleet, of which each subject is well or not; else the worst subject counts.
     #[must_use]
     pub fn is_of_a_fleet(&self) -> bool {
@@ -130,7 +142,7 @@ pub enum Reader {
     Prometheus(Queries),
     /// By looking ourselves.
     Check(Check),
-    /// In the first of these ways that tells something; for the overview only.
+    /// In the first of these ways that tells something; no act is measured by it.
     Readings(Vec<Way>),
 }
 
@@ -198,14 +210,22 @@ pub struct Queries {
 pub struct Trigger {
     /// The symptom.
     pub symptom: Symptom,
-    /// Kind of the objects that have it.
-    pub of: String,
+    /// Kind of the objects that have it; `None`: whatever the readings are about.
+    pub of: Option<String>,
     /// From which value on.
     pub bound: Bound,
     /// With at least this many samples.
     pub min_samples: f64,
     /// For this many seconds.
     pub hold_s: u64,
+}
+
+impl Trigger {
+    /// Whether objects of this kind have it.
+    #[must_use]
+    pub fn is_of(&self, kind: &str) -> bool {
+        self.of.as_ref().is_none_or(|of| of == kind)
+    }
 }
 
 /// From which value on a trigger is met; the value itself meets it.
@@ -229,6 +249,13 @@ impl Bound {
 }
 
 impl Catalogue {
+    /// Of these indicators.
+    #[cfg(test)]
+    #[must_use]
+    pub fn of(all: Vec<Indicator>) -> Self {
+        Self { all }
+    }
+
     /// An indicator by its id.
     #[must_use]
     pub fn get(&self, id: &str) -> Option<&Indicator> {

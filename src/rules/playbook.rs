@@ -288,10 +288,7 @@ fn read_recover(value: &Dynamic, indicators: &Catalogue) -> Result<Recover, Stri
     let written: RecoverWritten = rhai::serde::from_dynamic(value).map_err(|error| error.to_string())?;
     let indicator = indicators.get(&written.indicator);
     if indicator.is_some_and(|indicator| matches!(indicator.reader, Reader::Readings(_))) {
-        return Err(format!(
-            "{} is read for the overview only: no act can be measured by it",
-            written.indicator
-        ));
+        return Err(format!("{} is read in several ways: no act can be measured by it", written.indicator));
     }
     if indicator.is_none() {
         return Err(format!("no indicator is called {:?}", written.indicator));

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use meshmend::rules::{RuleFiles, Rules};
 use serde_json::Value;
 
 /// Runs the binary away from the home of whoever runs the tests.
@@ -255,6 +256,41 @@ fn what_the_readme_and_the_configuration_show_works_as_shown() {
         let (code, out, _) = ran(dir.path(), &["policy", "check", &folder]);
         assert_eq!(code, 0, "{out}");
     }
+}
+
+// Mutations: a symptom that is shipped and not told of; one in the table that nothing tells; a shipped indicator or
+// playbook that is called otherwise; a failure mode that is left out.
+#[test]
+fn the_table_of_failures_names_every_symptom_that_is_shipped_and_no_other() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let table = readme.split("| failure | symptom |").nth(1).expect("the table is there");
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let rows: Vec<Vec<&str>> =
+        rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect()).collect();
+    let words =
+        |cell: &str| -> Vec<String> { cell.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
+    let rules = Rules::load(&RuleFiles::embedded(), None).unwrap().rules;
+    let triggers = rules.indicators.iter().filter_map(|indicator| indicator.trigger.as_ref());
+    let mut shipped: Vec<String> = triggers.map(|trigger| trigger.symptom.to_string()).collect();
+    shipped.extend(meshmend::health::symptoms().map(str::to_owned));
+    let mut named: Vec<String> = rows.iter().flat_map(|row| words(row[1])).collect();
+    for list in [&mut shipped, &mut named] {
+        list.sort();
+        list.dedup();
+    }
+    assert_eq!(named, shipped);
+    assert!(rows.iter().all(|row| row.len() == 4 && !row[3].is_empty()), "{rows:?}");
+    // What is not seen says why, and what is measured or healed is there.
+    for row in &rows {
+        assert_eq!(row[1] == "-", row[2] == "-", "{row:?}");
+        let named = |word: &&String| word.contains(['.', '-']) && *word != "istio-validation";
+        for word in words(row[3]).iter().filter(named) {
+            let indicator = rules.indicators.get(word).is_some();
+            assert!(indicator || rules.playbooks.get(word).is_some(), "{word}");
+        }
+    }
+    assert_eq!(rows.len(), 43, "35 failure modes, and eight of the parts that a mesh leans on");
 }
 
 // Mutation: times in UTC in place of the policy's zone.

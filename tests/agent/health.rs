@@ -267,7 +267,7 @@ fn a_running_agent_tells_how_the_mesh_is() {
     config.push_str("listen: { api: \"127.0.0.1:0\", probes: \"127.0.0.1:0\" }\n");
     fs::write(cluster.at().join("meshmend.yaml"), config).expect("the folder can be written");
     let args = ["run", "--config", "meshmend.yaml", "--kubeconfig", "sim.kubeconfig"];
-    let _agent = Process::start(cluster.at(), &args);
+    let agent = Process::start(cluster.at(), &args);
     let ask =
         |more: &[&str]| ran(cluster.at(), &[&["health", "--server", "--journal", "j.db"], more].concat());
     let mesh: Value = within("the agent tells that the route is critical", || {
@@ -285,6 +285,35 @@ fn a_running_agent_tells_how_the_mesh_is() {
     assert!(code == 2 && out.contains("critical  VirtualService shop/cart"), "{out}");
     let (code, out, _) = ask(&[]);
     assert!(code == 2 && out.starts_with("the mesh is critical: "), "{out}");
+
+    // Who watches it sees one document a line. Mutations: ending with the agent; saying nothing.
+    let args = ["health", "--server", "--journal", "j.db", "--watch", "-o", "json"];
+    let _watch = Process::start(cluster.at(), &args);
+    let told = || fs::read_to_string(cluster.at().join("health.log")).expect("it has a log");
+    within("two looks", || (documents(&told()).len() >= 2).then_some(()));
+    drop(agent);
+    within("it is told that nothing can be read", || {
+        (told().matches("not read, tried again in 5 s: ").count() >= 2).then_some(())
+    });
+}
+
+/// The overviews of a log, each on a line of its own.
+fn documents(log: &str) -> Vec<Value> {
+    let whole = log.lines().filter(|line| line.starts_with('{'));
+    let whole = whole.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    whole.filter(|mesh| mesh["components"].is_array()).collect()
+}
+
+// Mutations: documents of many lines; a table or other words among them; the same look twice.
+#[test]
+fn whoever_watches_reads_one_document_a_line() {
+    let cluster = Cluster::with(&["hung_proxy"]);
+    let args = ["health", "--kubeconfig", "sim.kubeconfig", "--watch", "-o", "json"];
+    let _watch = Process::start(cluster.at(), &args);
+    let log = || fs::read_to_string(cluster.at().join("health.log")).expect("it has a log");
+    let looks = within("two looks", || Some(documents(&log())).filter(|looks| looks.len() >= 2));
+    assert_eq!(log().lines().filter(|line| !line.starts_with('{')).count(), 0, "{}", log());
+    assert_ne!(looks[0]["at"], looks[1]["at"]);
 }
 
 #[test]

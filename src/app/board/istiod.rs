@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::{Boards, Whom};
 use crate::app::queue::Input;
 use crate::cluster::{Mesh, Pod, PodPort, Sync, Watched};
-use crate::health::{Merged, REJECTED, Replica, STALE, Seen};
+use crate::health::{Merged, REJECTED, REPLICA_STALE, Replica, STALE, Seen};
 use crate::model::facts::SyncState;
 use crate::model::indicator::Figure;
+use crate::model::signal::Signal;
 use crate::model::subject::{ROOT_NAMESPACE, Subject};
 
 /// A hundred inspections at once are one question.
@@ -102,8 +104,26 @@ impl Boards {
                 at,
             ));
         }
+        signals.extend(self.stale_replicas(merged, at));
         self.waits().retain(|pod| self.may_be_there(pod, Watched::Pods));
         self.owners.tell(signals, &self.cluster, out).await
+    }
+
+    /// The edges of replicas most of whose proxies are stale.
+    fn stale_replicas(&self, merged: &Merged, at: Timestamp) -> Vec<Signal> {
+        let seen = merged.stale_replicas().filter_map(|(name, stale, (count, all))| {
+            let (namespace, pod) = name.split_once('/')?;
+            let labels = BTreeMap::from([
+                ("stale".to_owned(), count.to_string()),
+                ("proxies".to_owned(), all.to_string()),
+            ]);
+            Some(Seen { subject: Subject::pod(namespace, pod), met: Ok(stale), value: None, labels, at })
+        });
+        let mut conditions = self.conditions();
+        let mut signals: Vec<Signal> =
+            seen.filter_map(|seen| conditions.take(&REPLICA_STALE, seen)).collect();
+        signals.extend(conditions.retain(&REPLICA_STALE, |pod| self.may_be_there(pod, Watched::Pods), at));
+        signals
     }
 
     /// Where a proxy stands, read fresh. Only Istio's control plane tells.

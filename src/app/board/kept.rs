@@ -7,28 +7,48 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Asking, Boards, Scope};
-use crate::health::{Overview, overview};
+use crate::health::{Looks, Overview};
 
 /// As long as an agent lets a proxy go between two questions.
 const FRESH: Duration = Duration::from_secs(10);
 
-/// The last one, and when it was made.
-pub(super) type Kept = tokio::sync::Mutex<Option<(Instant, Arc<Overview>)>>;
+/// Made so often also where nobody asks, so that it is known since when something is ill, and where it goes.
+const UNASKED: Duration = Duration::from_secs(60);
+
+/// What is kept of overviews.
+pub(super) type Kept = tokio::sync::Mutex<Made>;
+
+/// The last one, and when it was made; and what those before it told.
+#[derive(Default)]
+pub(super) struct Made {
+    last: Option<(Instant, Arc<Overview>)>,
+    looks: Looks,
+}
 
 impl Boards {
     /// How every part of the mesh is, at most ten seconds old. Proxies are not asked for it: what the agent heard
     /// in its rounds counts.
     pub async fn overview(&self) -> Arc<Overview> {
-        let mut last = self.overview.lock().await;
-        if let Some((at, kept)) = &*last
+        let mut made = self.overview.lock().await;
+        if let Some((at, kept)) = &made.last
             && at.elapsed() < FRESH
         {
             return Arc::clone(kept);
         }
         let scope = Scope { asking: Asking::Rounds, ..Scope::default() };
         let surveys = self.survey(&scope).await;
-        let made = Arc::new(overview(surveys, self.clock.now()));
-        *last = Some((Instant::now(), Arc::clone(&made)));
-        made
+        let found = Arc::new(made.looks.overview(surveys, self.clock.now()));
+        made.last = Some((Instant::now(), Arc::clone(&found)));
+        found
+    }
+
+    /// Looks again and again, also where nobody asks.
+    pub async fn keep_looking(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(UNASKED);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.overview().await;
+        }
     }
 }

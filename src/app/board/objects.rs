@@ -38,6 +38,8 @@ impl Boards {
         let mut signals = self.crashing(crashes, at);
         signals.extend(self.planes(at));
         signals.extend(self.expiring(at));
+        signals.extend(self.odd_pods(at));
+        signals.extend(self.idle_rules(at));
         self.owners.tell(signals, &self.cluster, out).await?;
         self.tell_vanished(&self.checked(Check::ControlPlaneReady), Watched::Deployments, out).await?;
         self.owners.retain(|pod| self.may_be_there(pod, Watched::Pods), at);

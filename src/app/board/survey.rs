@@ -10,6 +10,8 @@ mod ways;
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
+
 use super::{Boards, objects, traffic};
 use crate::cluster::{Mesh, Watched};
 use crate::health::{Found, Survey, Taken};
@@ -59,16 +61,7 @@ impl Boards {
     /// Reads every indicator that this part of the cluster has.
     pub async fn survey(&self, scope: &Scope) -> Vec<Survey<'_>> {
         let meshes = self.looked_at(scope);
-        let is_there = |indicator: &&Indicator| match &indicator.reader {
-            // Requests and acknowledgements are read as Istio tells them.
-            Reader::Prometheus(_) | Reader::Check(Check::ConfigDistribution) => {
-                meshes.contains(&MeshName::Istio)
-            }
-            Reader::Readings(ways) => ways::is_of(ways, &meshes),
-            Reader::Check(Check::CertificateValidity) => true,
-            Reader::Check(_) => !meshes.is_empty(),
-        };
-        let there = self.rules.indicators.iter().filter(is_there);
+        let there = self.rules.indicators.iter().filter(|indicator| self.is_there(indicator, &meshes));
         let meshes = &meshes;
         let surveys = there.map(|indicator| async move {
             let (taken, gaps) = self.read_all(indicator, scope, meshes).await;
@@ -80,6 +73,19 @@ impl Boards {
         futures::future::join_all(surveys).await.into_iter().flatten().collect()
     }
 
+    /// Whether one of these meshes has an indicator.
+    pub(super) fn is_there(&self, indicator: &Indicator, meshes: &BTreeSet<MeshName>) -> bool {
+        match &indicator.reader {
+            // Requests and acknowledgements are read as Istio tells them.
+            Reader::Prometheus(_) | Reader::Check(Check::ConfigDistribution) => {
+                meshes.contains(&MeshName::Istio)
+            }
+            Reader::Readings(ways) => ways::is_of(ways, meshes),
+            Reader::Check(Check::CertificateValidity) => true,
+            Reader::Check(_) => !meshes.is_empty(),
+        }
+    }
+
     /// The meshes whose proxies or control planes are seen.
     fn meshes(&self) -> BTreeSet<Mesh> {
         let proxies = self.cluster.proxies();
@@ -87,7 +93,12 @@ impl Boards {
         of_proxies.chain(self.cluster.control_planes().iter().map(|plane| plane.mesh)).collect()
     }
 
-    async fn read_all(&self, indicator: &Indicator, scope: &Scope, meshes: &BTreeSet<MeshName>) -> Readings {
+    pub(super) async fn read_all(
+        &self,
+        indicator: &Indicator,
+        scope: &Scope,
+        meshes: &BTreeSet<MeshName>,
+    ) -> Readings {
         match &indicator.reader {
             Reader::Prometheus(_) => self.read_hosts(indicator).await,
             Reader::Check(Check::ProxyLiveness) => self.read_proxies(scope).await,
@@ -102,7 +113,14 @@ impl Boards {
 
     pub(super) fn taken(&self, source: &str, (subject, found): (Subject, Found), way: String) -> Taken {
         let (note, source) = (String::new(), source.to_owned());
-        Taken { subject, found, note, source, way, at: self.clock.now() }
+        let owner = self.cluster.pod(&subject).map(|pod| self.cluster.owner_of(&pod));
+        Taken { subject, found, note, source, way, at: self.clock.now(), since: None, owner }
+    }
+
+    /// A time of the cluster's clocks, by ours.
+    pub(super) fn by_our_clock(&self, at: Timestamp) -> Timestamp {
+        let ago = self.clock.elsewhere().duration_since(at);
+        self.clock.now().saturating_sub(ago).unwrap_or(at)
     }
 
     /// Routes in force with their hosts, and the services that no route leads to; or all services.

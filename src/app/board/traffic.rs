@@ -76,7 +76,8 @@ impl Boards {
     async fn poll_services(&self, out: &mpsc::Sender<Input>) -> Result<(), Closed> {
         let of_services = |indicator: &&Indicator| {
             let polled = matches!(indicator.reader, Reader::Prometheus(_));
-            polled && indicator.trigger.as_ref().is_some_and(|trigger| trigger.of == "Service")
+            polled
+                && indicator.trigger.as_ref().is_some_and(|trigger| trigger.of.as_deref() == Some("Service"))
         };
         let indicators: Vec<&Indicator> = self.rules.indicators.iter().filter(of_services).collect();
         if indicators.is_empty() || self.prometheus.is_none() {

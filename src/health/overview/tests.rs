@@ -13,7 +13,8 @@ fn at() -> Timestamp {
 
 fn taken(name: &str, found: Found) -> Taken {
     let (note, source, way) = (String::new(), "test".to_owned(), "asked".to_owned());
-    Taken { subject: Subject::pod("shop", name), found, note, source, way, at: at() }
+    let subject = Subject::pod("shop", name);
+    Taken { subject, found, note, source, way, at: at(), since: None, owner: None }
 }
 
 fn figure(value: f64) -> Found {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{ReadingHealth, Verdict};
 use crate::model::indicator::Level;
+use crate::model::subject::Subject;
 use crate::rules::Indicator;
 
 /// A figure as people read it: a share as a percentage, anything else with its unit.
@@ -36,31 +37,40 @@ pub(super) fn why(
     match verdict.level {
         Level::Healthy => String::new(),
         Level::Unknown => unknown(readings, gaps),
-        Level::Critical | Level::Warning if indicator.is_of_a_fleet() => of_fleet(readings),
+        Level::Critical | Level::Warning if indicator.is_of_a_fleet() => {
+            let waits = indicator.few.is_some_and(|few| few.hold_s > 0);
+            of_fleet(readings, waits, verdict.lost.as_ref())
+        }
         level @ (Level::Critical | Level::Warning) => of_worst(indicator, level, readings),
     }
 }
 
-fn is_ill(reading: &&ReadingHealth) -> bool {
-    matches!(reading.level, Some(Level::Critical | Level::Warning))
-}
+/// What is said of one that counts although nobody knows for how long it has been ill.
+const SINCE_UNKNOWN: &str = "since when is not known";
 
-fn of_fleet(readings: &[ReadingHealth]) -> String {
+/// Those of a fleet that are ill; `waits` where one counts only after a while.
+fn of_fleet(readings: &[ReadingHealth], waits: bool, lost: Option<&Subject>) -> String {
     /// So many are named; the others are in the readings.
     const NAMED: usize = 2;
     /// An error of a proxy may quote its whole configuration; the readings have it.
     const LONGEST: usize = 120;
-    let ill: Vec<&ReadingHealth> = readings.iter().filter(is_ill).collect();
+    let ill: Vec<&ReadingHealth> = readings.iter().filter(|reading| reading.is_ill()).collect();
     let all = readings.iter().filter(|reading| reading.level.is_some()).count();
-    let name = |reading: &&ReadingHealth| match &*reading.why {
-        "" => reading.subject.to_string(),
-        why => format!("{} ({})", reading.subject, why.chars().take(LONGEST).collect::<String>()),
+    let name = |reading: &&ReadingHealth| {
+        let why: String = reading.why.chars().take(LONGEST).collect();
+        let since = if waits && reading.since.is_none() { SINCE_UNKNOWN } else { "" };
+        let said: Vec<&str> = [&*why, since].into_iter().filter(|text| !text.is_empty()).collect();
+        if said.is_empty() {
+            return reading.subject.to_string();
+        }
+        format!("{} ({})", reading.subject, said.join("; "))
     };
     let mut names: Vec<String> = ill.iter().take(NAMED).map(name).collect();
     if ill.len() > NAMED {
         names.push(format!("and {} more", ill.len() - NAMED));
     }
-    format!("{} of {all} not well: {}", ill.len(), names.join(", "))
+    let lost = lost.map(|owner| format!("; none of {owner} is well")).unwrap_or_default();
+    format!("{} of {all} not well: {}{lost}", ill.len(), names.join(", "))
 }
 
 fn of_worst(indicator: &Indicator, level: Level, readings: &[ReadingHealth]) -> String {
@@ -68,7 +78,7 @@ fn of_worst(indicator: &Indicator, level: Level, readings: &[ReadingHealth]) -> 
     let unit = &*indicator.unit;
     let bound = if level == Level::Critical { indicator.bands.critical } else { indicator.bands.warning };
     let value = worst.value.map(|value| shown(value, unit)).unwrap_or_default();
-    let more = readings.iter().filter(is_ill).count().saturating_sub(1);
+    let more = readings.iter().filter(|reading| reading.is_ill()).count().saturating_sub(1);
     let others = if more > 0 { format!("; {more} more not well") } else { String::new() };
     format!("{} has {value}, {level} from {} on{others}", worst.subject, shown(bound, unit))
 }

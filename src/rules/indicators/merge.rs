@@ -35,6 +35,11 @@ impl Catalogue {
                         faults.add(&written.node, text);
                     }
                     Some(known) => {
+                        if let Some(readings) = loses_its_way(&known.node, &written.node) {
+                            let text = "acts are measured by the way it has: take out readings, or give yours \
+                                        another id";
+                            faults.add(readings, text);
+                        }
                         *known = Written { node: overridden(&known.node, &written.node), ..written }
                     }
                 }
@@ -70,6 +75,14 @@ fn items(file: &str, root: &Node, faults: &mut Faults) -> Vec<Written> {
         }
     }
     found
+}
+
+/// The readings that would take the place of a way that signals and acts rely on.
+fn loses_its_way<'n>(base: &Node, over: &'n Node) -> Option<&'n Node> {
+    let (Value::Map(known), Value::Map(named)) = (&base.value, &over.value) else { return None };
+    let has = |wanted: &str| known.iter().any(|(key, _)| key == wanted);
+    let measures = has("trigger") && (has("prometheus") || has("check"));
+    named.iter().find(|(key, _)| measures && key == "readings").map(|(_, readings)| readings)
 }
 
 /// An indicator with the keys that another file names in their place.

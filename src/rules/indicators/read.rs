@@ -121,10 +121,9 @@ fn restored(node: &Node, faults: &mut Faults) -> Option<Vec<Level>> {
 /// One way of reading, and only one.
 fn reader(fields: Fields<'_>, node: &Node, faults: &mut Faults) -> Option<Reader> {
     if let Some(list) = fields.get("readings") {
-        let others =
-            ["prometheus", "check", "trigger"].into_iter().filter_map(|key| Some((key, fields.get(key)?)));
+        let others = ["prometheus", "check"].into_iter().filter_map(|key| Some((key, fields.get(key)?)));
         for (key, other) in others {
-            faults.add(other, format!("readings are for the overview only: take out {key}, or the readings"));
+            faults.add(other, format!("it is read in one way only: take out {key}, or the readings"));
         }
         return ways(fields, list, faults).map(Reader::Readings);
     }
@@ -193,10 +192,11 @@ fn bands(node: &Node, faults: &mut Faults) -> Option<Bands> {
 }
 
 fn few(node: &Node, faults: &mut Faults) -> Option<Few> {
-    let parts = node.fields(&["below", "warning", "critical"], &[], faults);
+    let parts = node.fields(&["below", "warning", "critical", "hold"], &[], faults);
     let mut number = |key: &str| parts.need(key, node, faults).and_then(|node| node.whole(1, faults));
     let (below, warning, critical) = (number("below"), number("warning"), number("critical"));
-    let few = Few { below: below?, warning: warning?, critical: critical? };
+    let hold_s = parts.get("hold").map_or(Some(0), |node| node.seconds(faults));
+    let few = Few { below: below?, warning: warning?, critical: critical?, hold_s: hold_s? };
     if few.critical < few.warning {
         faults.add(node, "fewer make it critical than make it a warning: the other way round");
     }
@@ -226,8 +226,8 @@ fn trigger(node: &Node, reader: &Reader, faults: &mut Faults) -> Option<Trigger>
             Some(text)
         }
         (Reader::Check(check), None) => Some(check.kind().to_owned()),
-        // Told of already.
-        (Reader::Readings(_), _) => None,
+        (Reader::Readings(_), None) => None,
+        (Reader::Readings(_), Some(node)) => Some(node.text(faults)?),
         (Reader::Check(check), Some(node)) => {
             faults.add(node, format!("a check has its own kind: {}", check.kind()));
             None
@@ -242,7 +242,7 @@ fn trigger(node: &Node, reader: &Reader, faults: &mut Faults) -> Option<Trigger>
     let hold_s = parts.need("hold", node, faults).and_then(|node| node.seconds(faults));
     Some(Trigger {
         symptom: symptom?,
-        of: of?,
+        of,
         bound: above.or(below)?,
         min_samples: f64::from(min_samples?),
         hold_s: hold_s?,

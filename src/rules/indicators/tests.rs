@@ -34,7 +34,7 @@ fn each_way_of_reading_is_one_of_a_closed_list() {
     assert!(notes.is_empty(), "{notes:?}");
     let indicator = found.get("a.b").unwrap();
     assert_eq!(indicator.reader.source(), "proxy_check");
-    assert_eq!(indicator.trigger.as_ref().unwrap().of, "Pod");
+    assert_eq!(indicator.trigger.as_ref().unwrap().of.as_deref(), Some("Pod"));
     for (line, wrong) in [
         ("check: mood", "no check is called \"mood\"; known: proxy_liveness, "),
         ("window: 1m, check: proxy_liveness", "it has no window"),
@@ -63,7 +63,9 @@ fn a_small_fleet_is_written_so_that_it_can_be_ill() {
         (found.get("a.b").and_then(|indicator| indicator.few), notes.first().map(|note| note.text.clone()))
     };
     let (few, notes) = with("{ below: 20, warning: 1, critical: 2 }", "proxy_liveness");
-    assert_eq!((few, notes), (Some(Few { below: 20, warning: 1, critical: 2 }), None));
+    assert_eq!((few, notes), (Some(Few { below: 20, warning: 1, critical: 2, hold_s: 0 }), None));
+    let (few, _) = with("{ below: 20, warning: 1, critical: 2, hold: 2m }", "proxy_liveness");
+    assert_eq!(few.map(|few| few.hold_s), Some(120));
     for (few, check, wrong) in [
         ("{ below: 20, warning: 3, critical: 2 }", "proxy_liveness", "the other way round"),
         ("{ below: 2, warning: 2, critical: 2 }", "proxy_liveness", "always be healthy"),
@@ -73,6 +75,45 @@ fn a_small_fleet_is_written_so_that_it_can_be_ill() {
     ] {
         let (_, note) = with(few, check);
         assert!(note.as_ref().is_some_and(|note| note.contains(wrong)), "{few}: {note:?}");
+    }
+}
+
+// Mutations: a trigger beside readings that is dropped; one that every reading meets whatever it is about; one
+// source for the symptoms of two indicators.
+#[test]
+fn what_is_read_in_several_ways_may_be_a_symptom_too() {
+    let with = |of: &str| {
+        let line = format!(
+            "  - {{ id: a.b, unit: s, bands: {{ warning: 1, critical: 2 }}, minSamples: 1, readings: [{{ expression: x }}], \
+             trigger: {{ symptom: a.ill, {of} above: 4, minSamples: 9, hold: 5m }} }}\n"
+        );
+        let (found, notes) = read(&line);
+        assert!(notes.is_empty(), "{notes:?}");
+        found.get("a.b").unwrap().clone()
+    };
+    let (all, pods) = (with(""), with("of: Pod,"));
+    assert_eq!(all.source(), "indicators/a.b");
+    let is_of = |indicator: &Indicator, kind: &str| indicator.trigger.as_ref().unwrap().is_of(kind);
+    assert!(is_of(&all, "Pod") && is_of(&all, "Mesh"));
+    assert!(is_of(&pods, "Pod") && !is_of(&pods, "Mesh"));
+    assert_eq!(all.trigger.as_ref().unwrap().hold_s, 300);
+}
+
+// Mutation: a trigger that is tighter than the bands pages for what is only a warning, or for less.
+#[test]
+fn every_shipped_trigger_is_no_tighter_than_the_bands() {
+    let rules = crate::rules::Rules::load(&crate::rules::RuleFiles::embedded(), None).unwrap().rules;
+    for indicator in rules.indicators.iter() {
+        let Some(trigger) = &indicator.trigger else { continue };
+        let (bound, falls) = match trigger.bound {
+            Bound::Above(bound) => (bound, false),
+            Bound::Below(bound) => (bound, true),
+        };
+        assert_eq!(falls, indicator.bands.fall(), "{}", indicator.id);
+        assert_eq!(indicator.bands.level(bound), Level::Critical, "{}", indicator.id);
+        assert!(trigger.min_samples >= indicator.min_samples, "{}", indicator.id);
+        let read = matches!(indicator.reader, Reader::Readings(_));
+        assert!(!read || trigger.hold_s >= 60, "{}: it is read every 15 s", indicator.id);
     }
 }
 
@@ -102,7 +143,7 @@ fn readings_are_checked_as_far_as_their_text_tells() {
     assert_eq!(note, None);
     let Some(Reader::Readings(ways)) = reader else { panic!("it is read in three ways") };
     let value = r#"rate(x{a="("}[300s])"#.to_owned();
-    assert_eq!(ways[0].by, By::Expression { value, samples: Some("sum(x)".to_owned()) });
+    assert_eq!(ways[0].by, By::Expression { value, samples: Some("sum(x)".to_owned()), baseline: None });
     assert!(ways[0].is_for(MeshName::Istio) && !ways[0].is_for(MeshName::Linkerd));
     assert!(ways[1].is_for(MeshName::Linkerd), "without meshes it is for all");
     for (readings, wrong) in [
@@ -117,6 +158,9 @@ fn readings_are_checked_as_far_as_their_text_tells() {
         ("{ meshes: [], state: watches }", "this list is empty"),
         ("{ state: watches, later: soon }", "is one of"),
         ("{ state: watches, samples: x }", "beside an expression"),
+        ("{ state: watches, baseline: { of: then, current: x } }", "beside an expression"),
+        ("{ expression: x, baseline: { of: then } }", "\"current\" is missing"),
+        ("{ expression: x, baseline: { of: then, current: 'sum(' } }", "lacks a ')'"),
         ("{ meshes: [istio] }", "is one of"),
     ] {
         let (_, note) = with(readings);
@@ -154,7 +198,7 @@ fn ids_units_titles_and_bands_are_checked() {
         ("worse", "sideways", "lower or higher"),
         ("restored", "[grave]", "is no band"),
         ("title", "a title of more than thirty-four characters", "at most 34"),
-        ("readings", "[{ state: watches }], trigger: { symptom: a.b }", "take out trigger"),
+        ("readings", "[{ state: watches }], trigger: { symptom: a.b }", "either above or below"),
         ("readings", "[{ state: watches }], check: proxy_liveness", "take out check"),
     ] {
         let note = with(key, value);
@@ -212,7 +256,7 @@ fn what_a_change_makes_wrong_is_told_in_its_own_file() {
     let way = "  - { id: traffic.route_error_rate, readings: [{ expression: x }] }\n";
     let told = loaded(&[("mine.yaml", way)]).unwrap_err();
     assert!(
-        told.iter().any(|(file, _, text)| file == "mine.yaml" && text.contains("take out trigger")),
+        told.iter().any(|(file, _, text)| file == "mine.yaml" && text.contains("take out readings")),
         "{told:?}"
     );
     let told = loaded(&[("mine.yaml", "  - { unit: ms }\n  - 3\n")]).unwrap_err();

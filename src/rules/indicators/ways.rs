@@ -1,4 +1,4 @@
-//! Ways of reading an indicator for the overview, in order of preference: no act is measured by them.
+//! Ways of reading an indicator, in order of preference: no act is measured by them.
 
 use crate::yaml::{Faults, Fields, Node};
 
@@ -29,11 +29,23 @@ pub enum By {
         value: String,
         /// The samples behind it, by the same labels.
         samples: Option<String>,
+        /// What it is compared with, where the figure is relative.
+        baseline: Option<Baseline>,
     },
     /// What we keep or ask ourselves.
     State(State),
     /// Its source is not built yet; the words say what it will be.
     Later(String),
+}
+
+/// What a relative figure is compared with. Where that is not there, the figure is not, and nobody would know that
+/// the value of today is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Baseline {
+    /// Of when it is, in words: `a week ago`.
+    pub of: String,
+    /// An instant query of the value that is compared, by the same labels as the figure.
+    pub current: String,
 }
 
 /// What the cluster's objects, istiod or Prometheus itself say.
@@ -143,7 +155,7 @@ pub(super) fn ways(fields: Fields<'_>, list: &Node, faults: &mut Faults) -> Opti
 }
 
 fn way(node: &Node, window_s: Option<u64>, faults: &mut Faults) -> Option<Way> {
-    let fields = node.fields(&["meshes", "expression", "samples", "state", "later"], &[], faults);
+    let fields = node.fields(&["meshes", "expression", "samples", "baseline", "state", "later"], &[], faults);
     let meshes = fields.get("meshes").map_or(Some(Vec::new()), |node| meshes(node, faults));
     let ways = ["expression", "state", "later"].map(|key| fields.get(key));
     if ways.iter().flatten().count() != 1 {
@@ -153,11 +165,16 @@ fn way(node: &Node, window_s: Option<u64>, faults: &mut Faults) -> Option<Way> {
     if let (Some(samples), None) = (fields.get("samples"), fields.get("expression")) {
         faults.add(samples, "samples stand beside an expression, and nowhere else");
     }
+    if let (Some(baseline), None) = (fields.get("baseline"), fields.get("expression")) {
+        faults.add(baseline, "a baseline stands beside an expression, and nowhere else");
+    }
     let [value, state, later] = ways;
     let by = if let Some(value) = value {
         let samples = fields.get("samples").map(|node| promql(node, window_s, faults));
         let samples = samples.map_or(Some(None), |read| read.map(Some));
-        By::Expression { value: promql(value, window_s, faults)?, samples: samples? }
+        let baseline = fields.get("baseline").map(|node| baseline(node, window_s, faults));
+        let baseline = baseline.map_or(Some(None), |read| read.map(Some));
+        By::Expression { value: promql(value, window_s, faults)?, samples: samples?, baseline: baseline? }
     } else if let Some(node) = state {
         let text = node.text(faults)?;
         let found = State::ALL.into_iter().find(|(name, _)| *name == text);
@@ -170,6 +187,13 @@ fn way(node: &Node, window_s: Option<u64>, faults: &mut Faults) -> Option<Way> {
         By::Later(later?.text(faults)?)
     };
     Some(Way { meshes: meshes?, by })
+}
+
+fn baseline(node: &Node, window_s: Option<u64>, faults: &mut Faults) -> Option<Baseline> {
+    let parts = node.fields(&["of", "current"], &[], faults);
+    let of = parts.need("of", node, faults).and_then(|node| node.text(faults));
+    let current = parts.need("current", node, faults).and_then(|node| promql(node, window_s, faults));
+    Some(Baseline { of: of?, current: current? })
 }
 
 fn meshes(node: &Node, faults: &mut Faults) -> Option<Vec<MeshName>> {

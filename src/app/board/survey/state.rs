@@ -36,7 +36,10 @@ impl Boards {
             let why = if proxy.backs_off() { "CrashLoopBackOff" } else { "not ready" };
             let note =
                 if proxy.ready { String::new() } else { format!("{why}, {} restarts", proxy.restarts) };
-            Some(Taken { note, ..self.taken("kubernetes", (pod.subject(), found), way) })
+            // A proxy cannot have been away for longer than its pod.
+            let away = pod.ready_since.filter(|_| !pod.ready);
+            let since = away.map(|since| self.by_our_clock(since));
+            Some(Taken { note, since, ..self.taken("kubernetes", (pod.subject(), found), way) })
         };
         (self.asked(scope).iter().filter_map(read).collect(), self.cluster.gaps(Watched::Pods))
     }

@@ -5,10 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Readings, Scope, found};
 use crate::app::board::Boards;
 use crate::cluster::Mesh;
-use crate::health::{Found, NO_PROMETHEUS, Taken, subject_of};
+use crate::health::{Found, NO_PROMETHEUS, Taken, no_baseline, subject_of, without_baseline};
 use crate::model::indicator::Figure;
 use crate::model::subject::Subject;
-use crate::rules::{By, Indicator, MeshName, State, Way};
+use crate::rules::{Baseline, By, Indicator, MeshName, State, Way};
+
+/// Labels of a series.
+type Labels = BTreeMap<String, String>;
 
 /// The mesh of that name.
 fn mesh(name: MeshName) -> Mesh {
@@ -39,7 +42,7 @@ fn why_untold((taken, gaps): &Readings) -> Option<String> {
 
 impl Boards {
     /// The meshes that are looked at: those seen, or all where none is seen.
-    pub(super) fn looked_at(&self, scope: &Scope) -> BTreeSet<MeshName> {
+    pub(in crate::app::board) fn looked_at(&self, scope: &Scope) -> BTreeSet<MeshName> {
         let seen = self.meshes();
         let looked =
             |name: &MeshName| scope.is_of(mesh(*name)) && (seen.is_empty() || seen.contains(&mesh(*name)));
@@ -102,9 +105,17 @@ impl Boards {
 
     async fn read_way(&self, indicator: &Indicator, way: &Way, scope: &Scope) -> Result<Readings, String> {
         match &way.by {
-            By::Expression { value, samples } => {
-                let series = self.read_expression((value, samples.as_deref()), indicator.min_samples).await?;
-                Ok((series, Vec::new()))
+            By::Expression { value, samples, baseline } => {
+                let enough = indicator.min_samples;
+                let mut series = self.read_expression((value, samples.as_deref()), enough).await?;
+                if let Some(baseline) = baseline {
+                    let lacking = self.read_lacking(&series, baseline).await?;
+                    series.extend(lacking);
+                }
+                if series.is_empty() {
+                    return Err("Prometheus has no series for it".to_owned());
+                }
+                Ok((series.into_iter().map(|(_, taken)| taken).collect(), Vec::new()))
             }
             By::State(state) => self.read_state(*state, way, scope).await,
             By::Later(text) => Err(format!("source not yet built: {text}")),
@@ -116,14 +127,11 @@ impl Boards {
         &self,
         (query, samples): (&str, Option<&str>),
         enough: f64,
-    ) -> Result<Vec<Taken>, String> {
+    ) -> Result<Vec<(Labels, Taken)>, String> {
         let prometheus = self.prometheus.as_ref().ok_or(NO_PROMETHEUS)?;
         let series = prometheus.series(query).await?;
-        if series.is_empty() {
-            return Err("Prometheus has no series for it".to_owned());
-        }
         let mut weights = BTreeMap::new();
-        if let Some(samples) = samples {
+        if let Some(samples) = samples.filter(|_| !series.is_empty()) {
             weights.extend(prometheus.series(samples).await?);
         }
         let weight = |labels: &BTreeMap<String, String>| match samples {
@@ -134,7 +142,27 @@ impl Boards {
         };
         let taken = series.into_iter().map(|(labels, value)| {
             let figure = value.and_then(|value| Ok(Figure { value, samples: weight(&labels)? }));
-            self.taken("prometheus", (subject_of(&labels), found(figure)), query.to_owned())
+            let subject = subject_of(&labels);
+            (labels, self.taken("prometheus", (subject, found(figure)), query.to_owned()))
+        });
+        Ok(taken.collect())
+    }
+
+    /// Those that are there today and have nothing to be compared with. That is nothing to measure, not something
+    /// that could not be read: a new service must not hide how the others are.
+    async fn read_lacking(
+        &self,
+        series: &[(Labels, Taken)],
+        baseline: &Baseline,
+    ) -> Result<Vec<(Labels, Taken)>, String> {
+        let prometheus = self.prometheus.as_ref().ok_or(NO_PROMETHEUS)?;
+        let today = prometheus.series(&baseline.current).await?;
+        let known: BTreeSet<&Labels> = series.iter().map(|(labels, _)| labels).collect();
+        let lacking = without_baseline(today.iter().map(|(labels, value)| (labels, value)), &known);
+        let taken = lacking.into_iter().map(|labels| {
+            let idle = Found::Idle(no_baseline(&baseline.of));
+            let taken = self.taken("prometheus", (subject_of(&labels), idle), baseline.current.clone());
+            (labels, taken)
         });
         Ok(taken.collect())
     }
