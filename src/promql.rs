@@ -3,7 +3,8 @@
 //! The grammar is that of the crate `promql-parser`; what is evaluated is what the catalogue needs, and the
 //! rest is an error that names what is missing. The figures are those of Prometheus 3: windows are open on the
 //! left, `rate` and `increase` extrapolate, `histogram_quantile` mends buckets that fall, a series whose last
-//! point is older than five minutes is absent. Not there: native histograms, `@`, topk and its like, `fill`.
+//! point is older than five minutes is absent. (Prometheus 2 closes windows on the left, and stretches a counter that
+//! is younger than its window a little further.) Not there: native histograms, `@`, topk and its like, `fill`.
 
 mod aggregate;
 mod binary;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use promql_parser::parser::{Expr, SubqueryExpr};
 
 use super::evaluate::{At, Value, evaluate, nameless};
-use super::select::{end_s, points};
+use super::select::{end_s, metric, named, points};
 use super::{Point, Vector};
 use crate::model::series::Labels;
 
@@ -49,7 +49,9 @@ pub(super) fn over(function: &str, of: &Expr, at: At<'_>) -> Result<Vector, Stri
     let mut found = Vec::new();
     ranges(of, at, &mut |labels, points, window| {
         if let Some(value) = one(function, points, window) {
-            found.push((nameless(labels.clone()), value));
+            // The last value is still one of the metric; what is calculated is not.
+            let last = function == "last_over_time";
+            found.push((if last { labels.clone() } else { nameless(labels.clone()) }, value));
         }
     })?;
     Ok(found)
@@ -63,7 +65,9 @@ fn ranges(of: &Expr, at: At<'_>, see: &mut dyn FnMut(&Labels, &[Point], Window))
             let to_s = end_s(selector.vs.offset.as_ref(), selector.vs.at.as_ref(), at.now_s)?;
             let range_s = selector.range.as_secs_f64();
             let window = Window { from_s: to_s - range_s, to_s };
+            let metric = metric(&selector.vs).unwrap_or_default();
             points(&selector.vs, (range_s, to_s), at, &mut |labels, points| {
+                let labels = &named(labels, metric);
                 if points.iter().any(Point::ended) {
                     let alive: Vec<Point> = points.iter().copied().filter(|point| !point.ended()).collect();
                     see(labels, &alive, window);

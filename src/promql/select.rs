@@ -78,12 +78,17 @@ pub(super) fn instant(selector: &VectorSelector, at: At<'_>) -> Result<Vector, S
     let mut found = Vec::new();
     points(selector, (LOOKBACK_S, to_s), at, &mut |labels, points| {
         if let Some(last) = points.last().filter(|last| !last.ended()) {
-            let mut labels = labels.clone();
-            labels.insert(NAME.to_owned(), metric.to_owned());
-            found.push((labels, last.value));
+            found.push((named(labels, metric), last.value));
         }
     })?;
     Ok(found)
+}
+
+/// Labels with the metric's name among them.
+pub(super) fn named(labels: &Labels, metric: &str) -> Labels {
+    let mut named = labels.clone();
+    named.insert(NAME.to_owned(), metric.to_owned());
+    named
 }
 
 /// The labels that a selector names by `=`, which are those of `absent`.

@@ -178,7 +178,7 @@ fn subqueries_and_functions_give_what_is_documented() {
         .with("g", "", &[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]);
     // 40, 60, 80, 100 and 120 are the multiples of 20 in (25, 125].
     all.gives("count_over_time(sum(c)[100s:20s])", 125.0, &[("", 5.0)]);
-    all.gives("avg_over_time(vector(time())[60s:20s])", 60.0, &[("", 40.0)]);
+    all.gives("avg_over_time(vector(time())[100s:20s])", 125.0, &[("", 80.0)]);
     all.gives(
         "max_over_time(rate(c[30s])[1m:15s]) - min_over_time(rate(c[30s])[1m:15s])",
         120.0,
@@ -186,6 +186,7 @@ fn subqueries_and_functions_give_what_is_documented() {
     );
     all.gives("stddev_over_time(g[2m])", 105.0, &[("", 2.0)]);
     all.gives("sum_over_time(g[31s]) + last_over_time(g[31s])", 30.0, &[("", 14.0)]);
+    all.gives("last_over_time(c[30s])", 15.0, &[("__name__=c,p=a-b-c", 15.0)]);
     all.gives("exp(abs(ln(vector(0.5))))", 0.0, &[("", 2.0)]);
     all.gives("clamp_max(vector(3), 2.5) + clamp_min(vector(3), 4)", 0.0, &[("", 6.5)]);
     all.gives("scalar(c) + scalar(absent_metric)", 15.0, &[("", f64::NAN)]);
