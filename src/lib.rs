@@ -40,8 +40,9 @@
 //! | layer | holds | may use of this crate |
 //! | --- | --- | --- |
 //! | `model` | nouns: plain data with serde and words for people | nothing |
+//! | `promql` | PromQL over points that we hold: parsed, evaluated, kept; purely | `model` |
 //! | `yaml` | documents with line numbers, every mistake at once | `model` |
-//! | `rules` | texts to checked rules: playbooks (Rhai), policies, indicators, alert map | `model`, `yaml` |
+//! | `rules` | texts to checked rules: playbooks (Rhai), policies, indicators, alert map | `model`, `promql`, `yaml` |
 //! | `health` | readings to levels, edges to signals, proof of revisions, the roll-up; purely | `model`, `rules` |
 //! | `engine` | the verbs; purely | `model`, `rules` |
 //! | `clock` | the only reader of time | `model` |
@@ -50,13 +51,13 @@
 //! | `sources` | the world to readings: Prometheus, proxies, istiod | `model`, `cluster`, `clock` |
 //! | `effectors` | wishes to the world: inspect, rehearse, execute, notify | as `sources`, and the one name `Permit` |
 //! | `journal` | append, read, chain, verify | `model`, `clock` |
-//! | `sim` | the simulated cluster | `model`, `clock` |
+//! | `sim` | the simulated cluster | `model`, `promql`, `clock` |
 //! | `api` | webhooks, questions, votes, probes, metrics | `model`, `journal`, `config` |
 //! | `app`, `cli` | the composition root, and the command line | everything; nobody uses them |
 //!
-//! `model`, `yaml`, `rules`, `health` and `engine` may not even name tokio, kube, tracing, files, threads,
-//! the environment or a clock; `engine` names no hash map either, because its order differs from run to
-//! run. `tests/tidy.rs` keeps all of this.
+//! `model`, `promql`, `yaml`, `rules`, `health` and `engine` may not even name tokio, kube, tracing, files,
+//! threads, the environment or a clock; `engine` names no hash map either, because its order differs from run
+//! to run. `tests/tidy.rs` keeps all of this.
 //!
 //! # Invariants, by absence
 //!
@@ -107,7 +108,8 @@
 //! 6. `journal::sqlite` and `journal::verify`; `app::offline` for replay and explain.
 //! 7. `app::board::survey` and `health::overview`: everything read once and rolled up, for `meshmend health`.
 //!    `api` and `cli` for those who call; `app::run` puts it all together.
-//! 8. `sim` and `app::demo`: the same agent on a cluster in memory. `tests/agent` runs on it.
+//! 8. `promql`: the expressions of the catalogue over points of our own.
+//! 9. `sim` and `app::demo`: the same agent on a cluster in memory. `tests/agent` runs on it.
 
 pub mod api;
 pub mod app;
@@ -120,6 +122,7 @@ pub mod engine;
 pub mod health;
 pub mod journal;
 pub mod model;
+pub mod promql;
 pub mod rules;
 pub mod sim;
 pub mod sources;

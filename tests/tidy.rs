@@ -47,8 +47,9 @@ const UNORDERED: &[&str] = &["HashMap", "HashSet"];
 
 const LAYERS: &[Layer] = &[
     Layer { name: "model", may_use: &["model"], never: WORLD },
+    Layer { name: "promql", may_use: &["promql", "model"], never: WORLD },
     Layer { name: "yaml", may_use: &["model"], never: WORLD },
-    Layer { name: "rules", may_use: &["rules", "model", "yaml"], never: WORLD },
+    Layer { name: "rules", may_use: &["rules", "model", "promql", "yaml"], never: WORLD },
     Layer { name: "health", may_use: &["health", "model", "rules"], never: WORLD },
     Layer { name: "engine", may_use: &["engine", "model", "rules"], never: WORLD },
     Layer { name: "clock", may_use: &["model"], never: &["kube::", "axum::"] },
@@ -65,7 +66,7 @@ const LAYERS: &[Layer] = &[
         may_use: &["journal", "model", "clock"],
         never: &["kube::", "axum::", "rhai::"],
     },
-    Layer { name: "sim", may_use: &["sim", "model", "clock"], never: &["rusqlite::", "rhai::"] },
+    Layer { name: "sim", may_use: &["sim", "model", "promql", "clock"], never: &["rusqlite::", "rhai::"] },
     Layer { name: "api", may_use: &["api", "model", "journal", "config"], never: &["kube::", "rhai::"] },
 ];
 

@@ -1,6 +1,6 @@
 //! The catalogue as it is written: YAML to indicators, every mistake with its line.
 
-use super::ways::ways;
+use super::ways::{parses, ways};
 use super::{Bands, Bound, Check, Few, Indicator, Queries, Reader, Trigger, UNITS};
 use crate::model::indicator::{Level, Overflow};
 use crate::yaml::{Faults, Fields, Node};
@@ -178,6 +178,7 @@ fn template(node: &Node, faults: &mut Faults) -> Option<String> {
             faults.add(node, format!("the query does not contain {name}"));
         }
     }
+    parses(node, &text.replace("$hosts", "host").replace("$window", "60s"), faults);
     Some(text)
 }
 

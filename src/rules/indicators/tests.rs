@@ -126,7 +126,7 @@ fn every_shipped_indicator_says_what_to_do_where_it_cannot_be_read() {
     }
 }
 
-// Mutations: a closing bracket that is only counted; brackets in quotes that count; taking an unknown mesh or
+// Mutations: an expression that is kept as it is written; samples that are; taking an unknown mesh or
 // state for none; two ways in one.
 #[test]
 fn readings_are_checked_as_far_as_their_text_tells() {
@@ -148,11 +148,13 @@ fn readings_are_checked_as_far_as_their_text_tells() {
     assert!(ways[1].is_for(MeshName::Linkerd), "without meshes it is for all");
     for (readings, wrong) in [
         ("", "the list is empty"),
-        ("{ expression: 'sum(x' }", "lacks a ')'"),
-        ("{ expression: 'sum(x}' }", "'}' that closes nothing"),
-        ("{ expression: 'x{a=\"b}' }", "does not end its \""),
+        ("{ expression: 'sum(x' }", "no PromQL"),
+        ("{ expression: 'sum(x}' }", "no PromQL"),
+        ("{ expression: 'x{a=\"b}' }", "no PromQL"),
+        ("{ expression: 'rate(x)' }", "no PromQL"),
+        ("{ expression: 'x{a=~\"(\"}' }", "no PromQL"),
         ("{ expression: '' }", "empty"),
-        ("{ expression: 'x', samples: 'sum(' }", "lacks a ')'"),
+        ("{ expression: 'x', samples: 'sum(' }", "no PromQL"),
         ("{ state: mood }", "no state is called"),
         ("{ meshes: [kuma], state: watches }", "\"kuma\" is no mesh"),
         ("{ meshes: [], state: watches }", "this list is empty"),
@@ -261,4 +263,38 @@ fn what_a_change_makes_wrong_is_told_in_its_own_file() {
     );
     let told = loaded(&[("mine.yaml", "  - { unit: ms }\n  - 3\n")]).unwrap_err();
     assert_eq!(told.len(), 2, "{told:?}");
+}
+
+// Mutation: an expression of the catalogue that our own evaluator does not know, which is unknown for ever where
+// there is no Prometheus.
+#[test]
+fn every_shipped_expression_is_evaluated_without_prometheus() {
+    let rules = crate::rules::Rules::load(&crate::rules::RuleFiles::embedded(), None).unwrap().rules;
+    let nothing = crate::promql::Pages::new(std::collections::BTreeSet::new(), 0.0, 0);
+    let mut count = 0;
+    let mut check = |text: &str| {
+        let found = crate::promql::Query::parse(text).and_then(|query| query.at(&nothing, 1e9));
+        assert_eq!(found, Ok(Vec::new()), "{text}");
+        count += 1;
+    };
+    for indicator in rules.indicators.iter() {
+        match &indicator.reader {
+            Reader::Check(_) => {}
+            Reader::Prometheus(queries) => {
+                let (samples, bad) = queries.fill(&["a.b".to_owned()], 60);
+                [samples, bad].iter().for_each(|text| check(text));
+                let overflow = queries.overflow.iter().flat_map(|of| [&of.pending, &of.active]);
+                overflow.for_each(|text| check(&Queries::fill_in(text, &["a.b".to_owned()], 60)));
+            }
+            Reader::Readings(ways) => {
+                for way in ways {
+                    if let By::Expression { value, samples } = &way.by {
+                        check(value);
+                        samples.iter().for_each(|text| check(text));
+                    }
+                }
+            }
+        }
+    }
+    assert!(count > 50, "{count} expressions");
 }

@@ -1,5 +1,6 @@
 //! Ways of reading an indicator, in order of preference: no act is measured by them.
 
+use crate::promql::Query;
 use crate::yaml::{Faults, Fields, Node};
 
 /// A way of reading.
@@ -211,41 +212,18 @@ fn meshes(node: &Node, faults: &mut Faults) -> Option<Vec<MeshName>> {
 /// An expression with its window filled in.
 fn promql(node: &Node, window_s: Option<u64>, faults: &mut Faults) -> Option<String> {
     let text = node.text(faults)?;
-    if let Some(wrong) = unbalanced(&text) {
-        faults.add(node, wrong);
+    if window_s.is_none() && text.contains("$window") {
+        faults.add(node, "the expression names $window, and the indicator has no key window");
+        return None;
     }
-    match window_s {
-        None if text.contains("$window") => {
-            faults.add(node, "the expression names $window, and the indicator has no key window");
-            None
-        }
-        None => Some(text),
-        Some(seconds) => Some(text.replace("$window", &format!("{seconds}s"))),
-    }
+    let text = window_s.map_or(text.clone(), |seconds| text.replace("$window", &format!("{seconds}s")));
+    parses(node, &text, faults);
+    Some(text)
 }
 
-/// Why the brackets of a query do not fit; those in quotes are text.
-fn unbalanced(text: &str) -> Option<String> {
-    let (mut open, mut quote, mut escaped) = (Vec::new(), None, false);
-    for c in text.chars() {
-        match (quote, c) {
-            _ if escaped => escaped = false,
-            (Some(_), '\\') => escaped = true,
-            (Some(end), c) if c == end => quote = None,
-            (Some(_), _) => {}
-            (None, '"' | '\'' | '`') => quote = Some(c),
-            (None, '(') => open.push(')'),
-            (None, '[') => open.push(']'),
-            (None, '{') => open.push('}'),
-            (None, ')' | ']' | '}') if open.pop() != Some(c) => {
-                return Some(format!("the query has a {c:?} that closes nothing"));
-            }
-            (None, _) => {}
-        }
-    }
-    match (quote, open.pop()) {
-        (Some(quote), _) => Some(format!("the query does not end its {quote}")),
-        (None, Some(missing)) => Some(format!("the query lacks a {missing:?}")),
-        (None, None) => None,
+/// An expression that is none becomes a fault.
+pub(super) fn parses(node: &Node, promql: &str, faults: &mut Faults) {
+    if let Err(why) = Query::parse(promql) {
+        faults.add(node, why);
     }
 }
