@@ -42,7 +42,7 @@ pub(crate) const NODES: [&str; 2] = ["node-1", "node-2"];
 const DIAL: Duration = Duration::from_secs(5);
 
 /// What Prometheus asks of pods, and at which port.
-pub(crate) const JOBS: [(&str, u16); 2] = [("proxies", 15_020), ("istiod", 15_014)];
+pub(crate) const JOBS: [(&str, u16); 2] = [("envoy-stats", 15_020), ("istiod", 15_014)];
 
 /// What the processes of pods are started with.
 #[derive(Clone, Debug)]

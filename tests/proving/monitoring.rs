@@ -48,7 +48,7 @@ fn scrapes(targets: &Path) -> Value {
         "global": { "scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s" },
         "rule_files": ["rules.yml"],
         "alerting": { "alertmanagers": [{ "static_configs": [{ "targets": ["127.0.0.1:9093"] }] }] },
-        "scrape_configs": [job("proxies", "/stats/prometheus"), job("istiod", "/metrics")],
+        "scrape_configs": [job("envoy-stats", "/stats/prometheus"), job("istiod", "/metrics")],
     })
 }
 

@@ -2,6 +2,7 @@
 
 mod agent;
 mod bad_route;
+mod board;
 mod certs;
 mod frozen;
 mod ground;
@@ -33,6 +34,8 @@ pub(crate) type Proof = for<'g> fn(&'g Ground) -> LocalBoxFuture<'g, anyhow::Res
 /// All of them; the longest first, so that it does not run alone in the end.
 pub(crate) const PROOFS: &[(&str, Proof)] = &[
     ("fifty_stale_proxies_are_symptoms_of_an_istiod_that_is_down", |g| Box::pin(stale::is_explained(g))),
+    ("each_fault_moves_exactly_its_own_indicators", |g| Box::pin(board::is_moved(g))),
+    ("a_quiet_mesh_is_quiet_for_five_minutes", |g| Box::pin(board::is_quiet(g))),
     ("the_ground_carries_traffic_and_its_pods_live", |g| Box::pin(ground::carries(g))),
     ("pods_start_and_end_as_a_kubelet_has_it", |g| Box::pin(kubelet::lives(g))),
     ("a_bad_route_is_rolled_back_and_nothing_else_is_touched", |g| Box::pin(bad_route::rolled_back(g))),

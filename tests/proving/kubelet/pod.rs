@@ -270,7 +270,7 @@ impl Parts {
         let all = || spec.containers.iter().chain(spec.init_containers.iter().flatten());
         let meshed = all().any(|container| container.name == "istio-proxy");
         let plane = all().any(|container| container.name == "discovery");
-        let job = if meshed { Some("proxies") } else { plane.then_some("istiod") };
+        let job = if meshed { Some("envoy-stats") } else { plane.then_some("istiod") };
         let beside = spec.containers.iter().filter(|container| container.name != "istio-proxy");
         let ports = beside.flat_map(|container| container.ports.iter().flatten());
         Self { meshed, job, ports: ports.map(|port| port.container_port.to_string()).collect() }

@@ -19,7 +19,7 @@ pub(crate) async fn hears(ground: &Ground) -> anyhow::Result<()> {
     let begun = Instant::now();
     let prometheus = ground.prometheus(&rules).await?;
     until("Prometheus reads all proxies", SOON, async || {
-        let up = ground.query("sum(up{job=\"proxies\"})").await?;
+        let up = ground.query("sum(up{job=\"envoy-stats\"})").await?;
         Ok((up[0]["value"][1] == "3").then_some(()))
     })
     .await?;

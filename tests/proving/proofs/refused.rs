@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use kube::api::DeleteParams;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -92,7 +93,7 @@ async fn protect(ground: &Ground) -> anyhow::Result<()> {
 }
 
 /// A person adds a filter that the proxies were not built with.
-async fn reject(ground: &Ground, agent: &Agent<'_>) -> anyhow::Result<()> {
+pub(super) async fn break_filter(ground: &Ground) -> anyhow::Result<()> {
     let filter = json!({
         "name": "example.unregistered",
         "typed_config": {
@@ -110,7 +111,17 @@ async fn reject(ground: &Ground, agent: &Agent<'_>) -> anyhow::Result<()> {
                 "configPatches": [{ "applyTo": "HTTP_FILTER", "patch": patch }],
             },
         }))
-        .await?;
+        .await
+}
+
+/// The person takes it back.
+pub(super) async fn mend_filter(ground: &Ground) -> anyhow::Result<()> {
+    let filters = ground.api(SHOP, "networking.istio.io/v1alpha3", "EnvoyFilter");
+    filters.delete("broken", &DeleteParams::default()).await.map(|_| ()).context("the filter")
+}
+
+async fn reject(ground: &Ground, agent: &Agent<'_>) -> anyhow::Result<()> {
+    break_filter(ground).await?;
     let pods = ground.pods(SHOP, "app=picky").await?;
     let name = pods.first().and_then(|pod| pod.metadata.name.as_deref()).context("there is a picky pod")?;
     let told = agent.incident_about(("config.rejected", SHOP, name), SOON).await?;

@@ -81,6 +81,7 @@ impl Watched {
 /// One proxy.
 pub(super) struct Connection {
     file: ProxyFile,
+    since: String,
     pub(super) types: BTreeMap<Type, Watched>,
     /// Rejections that Envoy counted when it was asked last.
     pub(super) rejections: BTreeMap<Type, u64>,
@@ -95,7 +96,8 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn new(file: ProxyFile) -> Self {
         let (types, rejections) = (BTreeMap::new(), BTreeMap::new());
-        Self { file, types, rejections, answers: false, greeted: false, files: BTreeSet::new() }
+        let since = Clock::wall().to_string();
+        Self { file, since, types, rejections, answers: false, greeted: false, files: BTreeSet::new() }
     }
 
     pub(super) fn file(&self) -> &ProxyFile {
@@ -105,6 +107,18 @@ impl Connection {
     /// `pod.namespace`, as istiod calls it.
     pub(super) fn name(&self) -> String {
         format!("{}.{}", self.file.pod, self.file.namespace)
+    }
+
+    /// Its part of adsz.
+    pub(super) fn adsz(&self) -> Value {
+        // It takes all there is of each type, and names none.
+        let watches: BTreeMap<&str, [&str; 0]> = Type::ALL.into_iter().map(|kind| (kind.url(), [])).collect();
+        json!({
+            "connectionId": format!("{}-{}", self.name(), self.file.start), "connectedAt": self.since,
+            "address": self.file.admin.to_string(), "labels": self.file.labels,
+            "metadata": { "ISTIO_VERSION": ISTIO_VERSION, "NAMESPACE": self.file.namespace },
+            "locality": {}, "watches": watches,
+        })
     }
 
     /// Writes what is new of this mesh for this proxy; how many types of resources that were.

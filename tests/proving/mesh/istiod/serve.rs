@@ -1,4 +1,4 @@
-//! What the stand-in serves: syncz to its own pod only, metrics and readiness to all.
+//! What the stand-in serves: syncz and adsz to its own pod only, metrics and readiness to all.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use axum::{Json, Router};
 use tokio::net::TcpListener;
 use tower::ServiceExt as _;
 
+use super::connection::Connection;
 use super::{Plane, numbers};
 
 /// While there is a file of this name in the folder of the proxies, it is not ready. It still tells how its
@@ -29,7 +30,8 @@ pub(super) async fn serve(listener: TcpListener, plane: Arc<Plane>) -> anyhow::R
 }
 
 fn router(plane: Arc<Plane>) -> Router {
-    let debug = Router::new().route("/debug/syncz", get(syncz)).layer(middleware::from_fn(loopback_only));
+    let debug = Router::new().route("/debug/syncz", get(syncz)).route("/debug/adsz", get(adsz));
+    let debug = debug.layer(middleware::from_fn(loopback_only));
     Router::new().route("/metrics", get(metrics)).route("/ready", get(ready)).merge(debug).with_state(plane)
 }
 
@@ -42,6 +44,13 @@ async fn syncz(State(plane): State<Arc<Plane>>) -> Json<serde_json::Value> {
     let state = plane.lock();
     let connected = state.connections.values().filter(|known| known.answers);
     Json(connected.map(|known| known.syncz()).collect())
+}
+
+async fn adsz(State(plane): State<Arc<Plane>>) -> Json<serde_json::Value> {
+    let state = plane.lock();
+    let clients: Vec<_> =
+        state.connections.values().filter(|known| known.answers).map(Connection::adsz).collect();
+    Json(serde_json::json!({ "totalClients": clients.len(), "clients": clients }))
 }
 
 async fn metrics(State(plane): State<Arc<Plane>>) -> String {
@@ -60,6 +69,7 @@ pub(super) async fn check() -> anyhow::Result<()> {
     for (from, path, status) in [
         ("10.244.0.1:999", "/debug/syncz", 401),
         ("127.0.0.1:999", "/debug/syncz", 200),
+        ("10.244.0.1:999", "/debug/adsz", 401),
         ("10.244.0.1:999", "/metrics", 200),
         ("10.244.0.1:999", "/ready", 503),
     ] {
