@@ -56,7 +56,7 @@ struct Name {
     dns: String,
 }
 
-pub(in crate::sources) fn read(body: &[u8]) -> Result<Vec<Leaf>, String> {
+pub(in super::super) fn read(body: &[u8]) -> Result<Vec<Leaf>, String> {
     let written: Written = json(body)?;
     let mut leaves = Vec::new();
     for pair in written.certificates {

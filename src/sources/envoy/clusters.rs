@@ -80,7 +80,7 @@ struct Health {
     eds_health_status: Option<String>,
 }
 
-pub(in crate::sources) fn read(body: &[u8]) -> Result<Vec<ClusterStatus>, String> {
+pub(in super::super) fn read(body: &[u8]) -> Result<Vec<ClusterStatus>, String> {
     let written: Written = json(body)?;
     written.cluster_statuses.into_iter().map(cluster).collect()
 }

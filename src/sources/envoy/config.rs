@@ -61,7 +61,7 @@ struct ErrorState {
     details: String,
 }
 
-pub(in crate::sources) fn read(status: u16, body: &[u8]) -> Result<Configuration, String> {
+pub(in super::super) fn read(status: u16, body: &[u8]) -> Result<Configuration, String> {
     // A proxy that never had a listener says so with a 404.
     if status == 404 && body.ends_with(b"not found in config dump") {
         return Ok(Configuration::default());

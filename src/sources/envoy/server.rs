@@ -35,7 +35,7 @@ fn seconds(text: &str) -> Option<u64> {
     whole.parse().ok()
 }
 
-pub(in crate::sources) fn read(body: &[u8]) -> Result<ServerInfo, String> {
+pub(in super::super) fn read(body: &[u8]) -> Result<ServerInfo, String> {
     let info: ServerInfo = json(body)?;
     if seconds(&info.uptime_current_epoch).is_none() {
         return Err(format!("unexpected answer: it has been up for {:?}", info.uptime_current_epoch));

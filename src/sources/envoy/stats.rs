@@ -94,7 +94,7 @@ struct Line {
     value: Option<serde_json::Value>,
 }
 
-pub(in crate::sources) fn read(body: &[u8]) -> Result<Stats, String> {
+pub(in super::super) fn read(body: &[u8]) -> Result<Stats, String> {
     let written: Written = json(body)?;
     let mut found = Stats::default();
     for line in written.stats {

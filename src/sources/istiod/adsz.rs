@@ -28,7 +28,7 @@ fn clients<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Clie
 
 /// Reads one replica's answer. One that is not whole tells nothing: who is missing in it would look disconnected,
 /// and the replica less loaded than it is.
-pub(in crate::sources) fn read(body: &[u8]) -> Result<Connected, String> {
+pub(in super::super) fn read(body: &[u8]) -> Result<Connected, String> {
     let written: Written =
         serde_json::from_slice(body).map_err(|error| format!("unexpected answer: {error}"))?;
     if written.total_clients != written.clients.len() {

@@ -50,7 +50,7 @@ const TYPES: [&str; 4] = ["", "sidecar", "router", "waypoint"];
 
 /// Reads one replica's answer. An answer that is not whole tells nothing at all: who is missing in it
 /// would look disconnected.
-pub(in crate::sources) fn read(body: &[u8]) -> Result<SyncWords, String> {
+pub(in super::super) fn read(body: &[u8]) -> Result<SyncWords, String> {
     let written: Vec<Written> =
         serde_json::from_slice(body).map_err(|error| format!("unexpected answer: {error}"))?;
     let mut words = SyncWords::new();

@@ -54,7 +54,7 @@ impl Prometheus {
     }
 }
 
-pub(in crate::sources) fn read(body: &[u8], span: Span) -> Result<Vec<RangeSeries>, String> {
+pub(in super::super) fn read(body: &[u8], span: Span) -> Result<Vec<RangeSeries>, String> {
     let series: Vec<Written> = result(body, "matrix")?;
     series.into_iter().map(|written| one(written, span)).collect()
 }
