@@ -11,6 +11,7 @@ mod binary;
 mod evaluate;
 mod functions;
 mod histogram;
+mod narrow;
 mod pages;
 mod range;
 mod select;
@@ -23,6 +24,7 @@ use promql_parser::parser::{Expr, parse};
 use crate::model::series::Labels;
 use evaluate::{At, Value};
 
+pub use narrow::TooShort;
 pub use pages::Pages;
 pub use select::Selection;
 

@@ -10,6 +10,7 @@ mod overflow;
 mod pages;
 mod pods;
 mod proxies;
+mod scraped;
 mod survey;
 mod tell;
 mod traffic;
@@ -69,6 +70,7 @@ pub struct Boards {
     trouble: Mutex<Option<String>>,
     overview: kept::Kept,
     heard: admin::Kept,
+    scraped: scraped::Scraped,
     connected: aged::Aged<survey::Loads>,
 }
 
@@ -91,6 +93,7 @@ impl Boards {
         clock: Clock,
         history: History,
     ) -> Self {
+        let scraped = scraped::Scraped::of(&rules.indicators);
         let (api_server, usage) =
             (ApiServer::new(cluster.client.clone()), ResourceMetrics::new(cluster.client.clone()));
         Self {
@@ -113,6 +116,7 @@ impl Boards {
             trouble: Mutex::default(),
             overview: kept::Kept::default(),
             heard: admin::Kept::default(),
+            scraped,
             connected: aged::Aged::default(),
         }
     }

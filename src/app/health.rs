@@ -44,6 +44,7 @@ impl Eyes {
 
     /// Reads everything once.
     pub async fn look(&self, scope: &Scope) -> Overview {
+        self.boards.scrape().await;
         let surveys = self.boards.survey(scope).await;
         self.looks.lock().unwrap_or_else(PoisonError::into_inner).overview(surveys, self.clock.now())
     }

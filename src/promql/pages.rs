@@ -114,6 +114,21 @@ impl Pages {
         self.targets.remove(target);
     }
 
+    /// For how many seconds those that have one of these metrics were looked at, at most; nothing where none has
+    /// one. From one look it is zero.
+    #[must_use]
+    pub fn held_s(&self, metrics: &BTreeSet<String>) -> Option<f64> {
+        let has = |page: &&Page| metrics.iter().any(|metric| page.has(metric));
+        let span = |page: &Page| Some(page.times.last()? - page.times.first()?);
+        self.targets.values().filter(has).filter_map(span).max_by(f64::total_cmp)
+    }
+
+    /// The targets that have one of these metrics.
+    pub fn with<'p>(&'p self, metrics: &'p BTreeSet<String>) -> impl Iterator<Item = &'p str> {
+        let has = |(_, page): &(&String, &Page)| metrics.iter().any(|metric| page.has(metric));
+        self.targets.iter().filter(has).map(|(name, _)| name.as_str())
+    }
+
     /// The targets of which something is kept.
     pub fn targets(&self) -> impl Iterator<Item = &str> {
         self.targets.keys().map(String::as_str)
@@ -121,6 +136,10 @@ impl Pages {
 }
 
 impl Page {
+    fn has(&self, metric: &str) -> bool {
+        self.words.number(metric).is_some_and(|metric| self.series.contains_key(&metric))
+    }
+
     /// Forgets what is too old, and one point more where there are too many.
     fn make_room(&mut self, oldest_s: f64, most: usize) {
         let old = self.times.iter().take_while(|at_s| **at_s < oldest_s).count();

@@ -39,12 +39,23 @@ pub(super) struct Hosts {
     pub(super) ejected: usize,
 }
 
+/// Requests to hosts, and those of them that they failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Requests {
+    pub(super) all: u64,
+    pub(super) failed: u64,
+}
+
 /// What all proxies said.
 #[derive(Default)]
 pub(super) struct AllHeard {
     pub(super) proxies: BTreeMap<Subject, Heard>,
     /// By host name of the service.
     pub(super) hosts: BTreeMap<String, Hosts>,
+    /// Requests to the hosts of each service since each proxy started, by proxy and host name.
+    counted: BTreeMap<(Subject, String), Requests>,
+    /// How many came since the look before, by host name; nothing where there was none.
+    pub(super) grown: Option<BTreeMap<String, Requests>>,
     /// Why there may be more.
     pub(super) gaps: Vec<String>,
 }
@@ -68,7 +79,14 @@ impl Boards {
         )?;
         let running = scope.asking == Asking::Rounds;
         let most = if running { RUNNING } else { ONE_LOOK };
-        Ok(self.heard.get(most, hear(admin, pods, running)).await)
+        Ok(self
+            .heard
+            .get(most, |before| async move {
+                let mut all = hear(admin, pods, running).await;
+                all.grown = before.map(|before| grown(&before.counted, &all.counted));
+                all
+            })
+            .await)
     }
 }
 
@@ -89,7 +107,11 @@ async fn hear(admin: &EnvoyAdmin, pods: &[Arc<Pod>], running: bool) -> AllHeard 
     let mut told = futures::stream::iter(hear).buffer_unordered(AT_ONCE);
     while let Some((pod, (heard, clusters))) = told.next().await {
         match clusters {
-            Ok(clusters) => clusters.into_iter().for_each(|(host, hosts)| {
+            Ok(clusters) => clusters.into_iter().for_each(|(host, hosts, requests)| {
+                // A service has a cluster for each of its ports and subsets.
+                let counted = all.counted.entry((pod.clone(), host.clone())).or_default();
+                counted.all = counted.all.saturating_add(requests.all);
+                counted.failed = counted.failed.saturating_add(requests.failed);
                 let sum = all.hosts.entry(host).or_default();
                 sum.all += hosts.all;
                 sum.ejected += hosts.ejected;
@@ -110,7 +132,26 @@ async fn hear(admin: &EnvoyAdmin, pods: &[Arc<Pod>], running: bool) -> AllHeard 
     all
 }
 
-type ByService = Result<Vec<(String, Hosts)>, String>;
+type ByService = Result<Vec<(String, Hosts, Requests)>, String>;
+
+/// What came since the look before, over the proxies that were there then. One whose counters fell has started
+/// anew meanwhile, and tells next time.
+fn grown(
+    before: &BTreeMap<(Subject, String), Requests>,
+    now: &BTreeMap<(Subject, String), Requests>,
+) -> BTreeMap<String, Requests> {
+    let mut grown: BTreeMap<String, Requests> = BTreeMap::new();
+    for (key, now) in now {
+        let Some(before) = before.get(key) else { continue };
+        let (all, failed) = (now.all.checked_sub(before.all), now.failed.checked_sub(before.failed));
+        if let (Some(all), Some(failed)) = (all, failed) {
+            let sum = grown.entry(key.1.clone()).or_default();
+            sum.all = sum.all.saturating_add(all);
+            sum.failed = sum.failed.saturating_add(failed);
+        }
+    }
+    grown
+}
 
 /// All pages of one proxy, one after the other: whoever keeps silent once is not asked again.
 async fn one(admin: &EnvoyAdmin, at: &PodPort) -> (Heard, ByService) {
@@ -121,9 +162,27 @@ async fn one(admin: &EnvoyAdmin, at: &PodPort) -> (Heard, ByService) {
     let clusters = admin.clusters(at).await.map(|clusters| {
         let of = |cluster: crate::sources::envoy::ClusterStatus| {
             let hosts = Hosts { all: cluster.hosts, ejected: cluster.ejected };
-            Some((cluster.service()?.to_owned(), hosts)).filter(|_| hosts.all > 0)
+            let requests = Requests { all: cluster.requests, failed: cluster.errors };
+            Some((cluster.service()?.to_owned(), hosts, requests)).filter(|_| hosts.all > 0)
         };
         clusters.into_iter().filter_map(of).collect()
     });
     (Heard { server, leaves, configuration, rejected_clusters }, clusters)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Mutations: a proxy that started anew as one that failed nothing; one that was not there before with all that
+    // it ever counted; the count itself for its growth.
+    #[test]
+    fn requests_grow_only_where_the_same_proxy_counted_before() {
+        let key = |pod: &str| (Subject::pod("shop", pod), "cart".to_owned());
+        let of = |all, failed| Requests { all, failed };
+        let before = BTreeMap::from([(key("a"), of(100, 40)), (key("b"), of(100, 0))]);
+        let now = BTreeMap::from([(key("a"), of(150, 45)), (key("b"), of(10, 10)), (key("c"), of(900, 900))]);
+        assert_eq!(grown(&before, &now), BTreeMap::from([("cart".to_owned(), of(50, 5))]));
+        assert!(grown(&BTreeMap::new(), &now).is_empty());
+    }
 }

@@ -17,15 +17,20 @@ impl<T> Default for Aged<T> {
 }
 
 impl<T> Aged<T> {
-    /// The last answer, or a new one where it is older than this.
-    pub(super) async fn get(&self, most: Duration, make: impl Future<Output = T>) -> Arc<T> {
+    /// The last answer, or a new one where it is older than this; it is made knowing the last.
+    pub(super) async fn get<F: Future<Output = T>>(
+        &self,
+        most: Duration,
+        make: impl FnOnce(Option<Arc<T>>) -> F,
+    ) -> Arc<T> {
         let mut last = self.0.lock().await;
         if let Some((at, kept)) = &*last
             && at.elapsed() < most
         {
             return Arc::clone(kept);
         }
-        let made = Arc::new(make.await);
+        let before = last.as_ref().map(|(_, kept)| Arc::clone(kept));
+        let made = Arc::new(make(before).await);
         *last = Some((Instant::now(), Arc::clone(&made)));
         made
     }

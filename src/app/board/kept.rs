@@ -48,6 +48,7 @@ impl Boards {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
+            self.scrape().await;
             self.overview().await;
         }
     }

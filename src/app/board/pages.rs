@@ -45,11 +45,12 @@ impl Boards {
     /// Fetches the page of everything that has one and that there is a way to, and keeps the metrics with these
     /// names. A page that is not whole is none. Proxies and istiod are asked only where their sources are
     /// configured; who cannot be asked is in the list with the reason.
-    pub async fn pages(&self, names: &BTreeSet<String>) -> Vec<Page> {
+    /// Of more proxies than `most` none is asked.
+    pub async fn pages(&self, names: &BTreeSet<String>, most: usize) -> Vec<Page> {
         let keep = |name: &str| names.contains(name);
         let (istiods, proxies, api) = futures::join!(
             self.istiod_pages(&keep),
-            self.proxy_pages(&keep),
+            self.proxy_pages(&keep, most),
             self.api_server.metrics(&keep).map(|page| {
                 let of = PageOf { job: "apiserver", namespace: String::new(), pod: String::new() };
                 (of, page)
@@ -73,7 +74,7 @@ impl Boards {
         told.map(page).collect()
     }
 
-    async fn proxy_pages(&self, keep: &(dyn Fn(&str) -> bool + Send + Sync)) -> Vec<Page> {
+    async fn proxy_pages(&self, keep: &(dyn Fn(&str) -> bool + Send + Sync), most: usize) -> Vec<Page> {
         let Some(agent) = &self.agent else { return Vec::new() };
         let pods = self.cluster.proxies();
         let asks = |pod: &&std::sync::Arc<Pod>| {
@@ -81,6 +82,11 @@ impl Boards {
             istio && &*pod.phase == "Running" && !pod.terminating
         };
         let ports: Vec<PodPort> = pods.iter().filter(asks).map(|pod| Self::port(pod)).collect();
+        if ports.len() > most {
+            let why = format!("{} proxies are more than we scrape ourselves ({most})", ports.len());
+            let of = PageOf { job: "envoy-stats", namespace: String::new(), pod: String::new() };
+            return vec![(of, Err(why))];
+        }
         let page = |port: PodPort| async move {
             let page = agent.metrics(&port, keep).await;
             (PageOf { job: "envoy-stats", namespace: port.namespace, pod: port.pod }, page)

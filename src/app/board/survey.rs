@@ -148,7 +148,11 @@ impl Boards {
         let (subjects, gaps) = self.hosts_of_all(indicator);
         let all: BTreeSet<String> = subjects.iter().flat_map(|(_, hosts)| hosts.clone()).collect();
         let hosts: Vec<String> = all.into_iter().collect();
-        let counts = self.counts_of_all(indicator, &hosts, queries.window_s).await;
+        let counts = match &self.prometheus {
+            Some(_) => self.counts_of_all(indicator, &hosts, queries.window_s).await,
+            None => self.scraped_counts(indicator, &hosts),
+        };
+        let source = self.metrics_source();
         let read = |(subject, hosts): (Subject, Vec<String>)| {
             let found = match &counts {
                 Err(why) => Found::Unread(why.clone()),
@@ -161,7 +165,7 @@ impl Boards {
             } else {
                 format!("{bad} / {samples}")
             };
-            self.taken("prometheus", (subject, found), way)
+            self.taken(source, (subject, found), way)
         };
         (subjects.into_iter().map(read).collect(), gaps)
     }

@@ -80,6 +80,8 @@ pub enum State {
     ProxyCpu,
     /// Share of a service's hosts that its clients keep out.
     HostsEjected,
+    /// Share of the requests to a service that its hosts failed.
+    UpstreamErrors,
     /// Whether a proxy takes traffic.
     ProxiesLive,
     /// Share of its life that the certificate of a workload has left.
@@ -87,7 +89,7 @@ pub enum State {
 }
 
 impl State {
-    const ALL: [(&'static str, Self); 16] = [
+    const ALL: [(&'static str, Self); 17] = [
         ("proxies_ready", Self::ProxiesReady),
         ("proxies_accepting", Self::ProxiesAccepting),
         ("proxy_versions", Self::ProxyVersions),
@@ -102,6 +104,7 @@ impl State {
         ("control_plane_memory", Self::PlaneMemory),
         ("proxy_cpu", Self::ProxyCpu),
         ("hosts_ejected", Self::HostsEjected),
+        ("upstream_errors", Self::UpstreamErrors),
         ("proxies_live", Self::ProxiesLive),
         ("certificates_left", Self::LeavesLeft),
     ];
@@ -132,7 +135,11 @@ impl Way {
                 State::ProxiesAccepting | State::PushWaits | State::ReplicasAnswering | State::LoadBalance,
             ) => "istiod",
             By::State(
-                State::ProxiesUnrejecting | State::HostsEjected | State::ProxiesLive | State::LeavesLeft,
+                State::ProxiesUnrejecting
+                | State::HostsEjected
+                | State::UpstreamErrors
+                | State::ProxiesLive
+                | State::LeavesLeft,
             ) => "envoy",
             By::State(State::PlaneMemory | State::ProxyCpu) => "metrics.k8s.io",
             By::State(_) => "kubernetes",

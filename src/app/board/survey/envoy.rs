@@ -71,6 +71,29 @@ impl Boards {
         (read.collect(), heard.gaps.clone())
     }
 
+    /// Share of the requests to each service that its hosts failed since the look before, over all of its clients.
+    pub(super) async fn read_upstream(&self, scope: &Scope) -> Readings {
+        let heard = match self.admin_ports(scope, &self.asked(scope)).await {
+            Ok(heard) => heard,
+            Err(why) => return (Vec::new(), vec![why]),
+        };
+        let Some(grown) = &heard.grown else {
+            return (Vec::new(), vec!["one look cannot tell how fast a counter grows".to_owned()]);
+        };
+        let read = grown.iter().filter_map(|(host, requests)| {
+            let count = |number: u64| f64::from(u32::try_from(number).unwrap_or(u32::MAX));
+            let (all, failed) = (count(requests.all), count(requests.failed));
+            let found = if requests.all == 0 {
+                Found::Idle("no requests between the last two looks".to_owned())
+            } else {
+                Found::Figure(Figure { value: failed / all, samples: all })
+            };
+            let way = format!("GET /clusters at port 15000 of every proxy, twice, for {host}");
+            Some(self.taken("envoy", (service(host)?, found), way))
+        });
+        (read.collect(), heard.gaps.clone())
+    }
+
     async fn read_admin(
         &self,
         scope: &Scope,

@@ -81,7 +81,7 @@ impl Boards {
             let told = istiod.connected(&ports).await.into_iter();
             told.map(|(name, told)| (name, told.map(|connected| connected.clients))).collect()
         };
-        let told = self.connected.get(most, asked).await;
+        let told = self.connected.get(most, |_| asked).await;
         let read = planes.iter().map(|(plane, pods)| {
             let (found, note) = balance(pods, &told);
             let way = format!("GET /debug/adsz of every replica of {}", plane.subject());

@@ -4,14 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Readings, Scope, found};
 use crate::app::board::Boards;
+use crate::app::board::scraped::Answered;
 use crate::cluster::Mesh;
-use crate::health::{Found, NO_PROMETHEUS, Taken, no_baseline, subject_of, without_baseline};
+use crate::health::{Found, Taken, no_baseline, subject_of, without_baseline};
 use crate::model::indicator::Figure;
 use crate::model::subject::Subject;
 use crate::rules::{Baseline, By, Indicator, MeshName, State, Way};
 
 /// Labels of a series.
 type Labels = BTreeMap<String, String>;
+
+/// Why an expression tells nothing: absent is not zero.
+const NO_SERIES: &str = "Prometheus has no series for it";
 
 /// The mesh of that name.
 fn mesh(name: MeshName) -> Mesh {
@@ -107,15 +111,15 @@ impl Boards {
         match &way.by {
             By::Expression { value, samples, baseline } => {
                 let enough = indicator.min_samples;
-                let mut series = self.read_expression((value, samples.as_deref()), enough).await?;
+                let (mut series, gaps) = self.read_expression((value, samples.as_deref()), enough).await?;
                 if let Some(baseline) = baseline {
                     let lacking = self.read_lacking(&series, baseline).await?;
                     series.extend(lacking);
                 }
                 if series.is_empty() {
-                    return Err("Prometheus has no series for it".to_owned());
+                    return Err(gaps.into_iter().next().unwrap_or_else(|| NO_SERIES.to_owned()));
                 }
-                Ok((series.into_iter().map(|(_, taken)| taken).collect(), Vec::new()))
+                Ok((series.into_iter().map(|(_, taken)| taken).collect(), gaps))
             }
             By::State(state) => self.read_state(*state, way, scope).await,
             By::Later(text) => Err(format!("source not yet built: {text}")),
@@ -127,13 +131,13 @@ impl Boards {
         &self,
         (query, samples): (&str, Option<&str>),
         enough: f64,
-    ) -> Result<Vec<(Labels, Taken)>, String> {
-        let prometheus = self.prometheus.as_ref().ok_or(NO_PROMETHEUS)?;
-        let series = prometheus.series(query).await?;
+    ) -> Result<(Vec<(Labels, Taken)>, Vec<String>), String> {
+        let (series, gaps) = self.series(query).await?;
         let mut weights = BTreeMap::new();
         if let Some(samples) = samples.filter(|_| !series.is_empty()) {
-            weights.extend(prometheus.series(samples).await?);
+            weights.extend(self.series(samples).await?.0);
         }
+        let source = self.metrics_source();
         let weight = |labels: &BTreeMap<String, String>| match samples {
             None => Ok(enough),
             Some(_) => {
@@ -143,9 +147,22 @@ impl Boards {
         let taken = series.into_iter().map(|(labels, value)| {
             let figure = value.and_then(|value| Ok(Figure { value, samples: weight(&labels)? }));
             let subject = subject_of(&labels);
-            (labels, self.taken("prometheus", (subject, found(figure)), query.to_owned()))
+            (labels, self.taken(source, (subject, found(figure)), query.to_owned()))
         });
-        Ok(taken.collect())
+        Ok((taken.collect(), gaps))
+    }
+
+    /// What an expression gives: asked of Prometheus, or over the pages that we scraped ourselves.
+    async fn series(&self, query: &str) -> Result<Answered, String> {
+        match &self.prometheus {
+            Some(prometheus) => Ok((prometheus.series(query).await?, Vec::new())),
+            None => self.scraped.series(query),
+        }
+    }
+
+    /// Who answers expressions.
+    pub(super) fn metrics_source(&self) -> &'static str {
+        if self.prometheus.is_some() { "prometheus" } else { "scrape" }
     }
 
     /// Those that are there today and have nothing to be compared with. That is nothing to measure, not something
@@ -155,13 +172,13 @@ impl Boards {
         series: &[(Labels, Taken)],
         baseline: &Baseline,
     ) -> Result<Vec<(Labels, Taken)>, String> {
-        let prometheus = self.prometheus.as_ref().ok_or(NO_PROMETHEUS)?;
-        let today = prometheus.series(&baseline.current).await?;
+        let (today, _) = self.series(&baseline.current).await?;
         let known: BTreeSet<&Labels> = series.iter().map(|(labels, _)| labels).collect();
         let lacking = without_baseline(today.iter().map(|(labels, value)| (labels, value)), &known);
         let taken = lacking.into_iter().map(|labels| {
             let idle = Found::Idle(no_baseline(&baseline.of));
-            let taken = self.taken("prometheus", (subject_of(&labels), idle), baseline.current.clone());
+            let taken =
+                self.taken(self.metrics_source(), (subject_of(&labels), idle), baseline.current.clone());
             (labels, taken)
         });
         Ok(taken.collect())
@@ -183,6 +200,7 @@ impl Boards {
             State::PlaneMemory => self.read_memory(scope).await?,
             State::ProxyCpu => self.read_cpu(scope).await?,
             State::HostsEjected => self.read_ejected(scope).await,
+            State::UpstreamErrors => self.read_upstream(scope).await,
             State::ProxiesLive => self.read_states(scope).await,
             State::LeavesLeft => self.read_leaves(scope).await,
         };

@@ -1,0 +1,189 @@
+//! Pages of metrics that we scrape ourselves where no Prometheus is configured, so that the expressions of the
+//! catalogue tell something with a kubeconfig alone. No act is measured by them: they are too few and too slow.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
+use super::{Boards, Page, PageOf, traffic};
+use crate::model::indicator::Overflow;
+use crate::promql::{Pages, Query, TooShort};
+use crate::rules::Indicator;
+use crate::rules::{By, Catalogue, Queries, Reader};
+use crate::sources::prometheus::{ByHost, Counts, OneSeries};
+
+/// The longest an expression can look back over our own pages.
+const KEPT_S: f64 = 3_600.0;
+/// Points of a series: one a minute for all of it, and some more for those who watch.
+const POINTS: usize = 80;
+/// Proxies whose pages are scraped: at a tenth of a megabyte each, through the API server.
+const MOST_PROXIES: usize = 200;
+/// A window is open on its left, and the oldest point has to lie in it.
+const OPEN_S: f64 = 1.0;
+
+/// Why an expression tells nothing over our own pages, with what to do about it.
+pub(super) const ONE_LOOK: &str =
+    "no Prometheus is configured, and one look cannot tell how fast a counter grows";
+
+/// What was scraped.
+pub(super) struct Scraped(Mutex<Scrapes>);
+
+struct Scrapes {
+    wanted: BTreeSet<String>,
+    pages: Pages,
+    /// Of the last round, in seconds since 1970.
+    at_s: Option<f64>,
+    /// Who has no page in the last round, and why.
+    failed: BTreeMap<PageOf, String>,
+}
+
+/// Series of an expression, and why there may be more.
+pub(super) type Answered = (Vec<OneSeries>, Vec<String>);
+
+impl Scraped {
+    /// Nothing yet, of what these indicators read.
+    pub(super) fn of(catalogue: &Catalogue) -> Self {
+        let wanted = wanted(catalogue);
+        let pages = Pages::new(wanted.clone(), KEPT_S, POINTS);
+        Self(Mutex::new(Scrapes { wanted, pages, at_s: None, failed: BTreeMap::new() }))
+    }
+
+    fn with<T>(&self, see: impl FnOnce(&mut Scrapes) -> T) -> T {
+        see(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What an expression gives over the pages of the last rounds.
+    ///
+    /// # Errors
+    /// Nothing was scraped that has it, or not for long enough.
+    pub(super) fn series(&self, text: &str) -> Result<Answered, String> {
+        self.with(|scrapes| scrapes.series(text))
+    }
+}
+
+/// The metrics that expressions read.
+fn wanted(catalogue: &Catalogue) -> BTreeSet<String> {
+    let mut texts = Vec::new();
+    for indicator in catalogue.iter() {
+        match &indicator.reader {
+            Reader::Prometheus(queries) => {
+                texts.extend([&queries.samples, &queries.bad].map(|text| Queries::fill_in(text, &[], 60)));
+            }
+            Reader::Readings(ways) => texts.extend(ways.iter().flat_map(|way| match &way.by {
+                By::Expression { value, samples, baseline } => {
+                    let current = baseline.as_ref().map(|baseline| &baseline.current);
+                    [Some(value), samples.as_ref(), current].into_iter().flatten().cloned().collect()
+                }
+                By::State(_) | By::Later(_) => Vec::new(),
+            })),
+            Reader::Check(_) => {}
+        }
+    }
+    // One that is no PromQL was refused when the catalogue was read.
+    texts.iter().filter_map(|text| Query::parse(text).ok()).flat_map(|query| query.metrics()).collect()
+}
+
+impl Scrapes {
+    fn take(&mut self, at_s: f64, round: Vec<Page>) {
+        self.failed.clear();
+        let name = |of: &PageOf| format!("{}/{}/{}", of.job, of.namespace, of.pod);
+        let there: BTreeSet<String> = round.iter().map(|(of, _)| name(of)).collect();
+        let gone: Vec<String> =
+            self.pages.targets().filter(|known| !there.contains(*known)).map(str::to_owned).collect();
+        gone.iter().for_each(|target| self.pages.forget(target));
+        for (of, page) in round {
+            // Without a page its series end: what was true of it a while ago is not what is.
+            let (samples, mut failed) = match page {
+                Ok(samples) => (samples, None),
+                Err(why) => (Vec::new(), Some(why)),
+            };
+            failed = failed.or(self.pages.take(&name(&of), at_s, &samples).err());
+            if let Some(why) = failed {
+                self.failed.insert(of, why);
+            }
+        }
+        self.at_s = Some(at_s);
+    }
+
+    fn series(&self, text: &str) -> Result<Answered, String> {
+        let at_s = self.at_s.ok_or(crate::health::NO_PROMETHEUS)?;
+        let query = Query::parse(text)?;
+        let metrics = query.metrics();
+        let Some(held_s) = self.pages.held_s(&metrics) else { return Err(self.nobody_has_it()) };
+        let held_s = if held_s > 0.0 { held_s + OPEN_S } else { 0.0 };
+        let query = query.narrowed(held_s).map_err(|short| match short {
+            TooShort::OneLook => ONE_LOOK.to_owned(),
+            TooShort::Compares(longest_s) => format!(
+                "it compares with {longest_s} s ago, and we have looked for {held_s:.0} s: only a Prometheus \
+                 knows of then"
+            ),
+        })?;
+        let found = query.at(&self.pages, at_s)?;
+        let number = |value: f64| {
+            if value.is_finite() { Ok(value) } else { Err(format!("the pages give {value}")) }
+        };
+        let series = found.into_iter().map(|(labels, value)| (labels, number(value))).collect();
+        Ok((series, self.gaps(&metrics)))
+    }
+
+    /// Those of the same jobs whose pages are missing.
+    fn gaps(&self, metrics: &BTreeSet<String>) -> Vec<String> {
+        let jobs: BTreeSet<&str> =
+            self.pages.with(metrics).filter_map(|target| target.split('/').next()).collect();
+        let missing = self.failed.iter().filter(|(of, _)| jobs.contains(of.job));
+        missing.map(|(_, why)| why.clone()).take(1).collect()
+    }
+
+    fn nobody_has_it(&self) -> String {
+        match self.failed.values().next() {
+            Some(why) => format!("no page that we could scrape has it, and one is missing: {why}"),
+            None => "no Prometheus is configured, and no page that we scrape ourselves has it".to_owned(),
+        }
+    }
+}
+
+impl Boards {
+    /// Scrapes everything once, where no Prometheus does it for us.
+    pub async fn scrape(&self) {
+        if self.prometheus.is_some() {
+            return;
+        }
+        let wanted = self.scraped.with(|scrapes| scrapes.wanted.clone());
+        let round = self.pages(&wanted, MOST_PROXIES).await;
+        let now = self.clock.now();
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds of this century are exact")]
+        let at_s = now.as_millisecond() as f64 / 1_000.0;
+        self.scraped.with(|scrapes| scrapes.take(at_s, round));
+    }
+
+    /// Requests by host over our own pages, as an indicator counts them.
+    pub(super) fn scraped_counts(
+        &self,
+        indicator: &Indicator,
+        hosts: &[String],
+    ) -> Result<ByHost<Counts>, String> {
+        let queries = traffic::queries(indicator)?;
+        let (samples, bad) = queries.fill(hosts, queries.window_s);
+        let by_host = |text: &str| -> Result<ByHost<f64>, String> {
+            let (series, gaps) = self.scraped.series(text)?;
+            // A proxy that is missing may be the one that failed.
+            if let Some(gap) = gaps.into_iter().next() {
+                return Err(gap);
+            }
+            let named = series
+                .into_iter()
+                .filter_map(|(mut labels, value)| Some((labels.remove("destination_service")?, value)));
+            Ok(named.collect())
+        };
+        let (samples, bad) = (by_host(&samples)?, by_host(&bad)?);
+        let counts = samples.into_iter().map(|(host, samples)| {
+            let bad = bad.get(&host).cloned().unwrap_or(Ok(0.0));
+            let counts =
+                samples.and_then(|samples| Ok(Counts { samples, bad: bad?, overflow: Overflow::default() }));
+            (host, counts)
+        });
+        Ok(counts.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests;
