@@ -118,7 +118,8 @@ impl Sim {
         for second in 1..=SETTLED_S {
             control.step(&mut store, born.as_second() + second);
         }
-        let state = State { store, control, mesh: Mesh::new(seed, now), life: Life::Whole };
+        let mesh = Mesh::quiet(seed, now, &control);
+        let state = State { store, control, mesh, life: Life::Whole };
         Self::of(clock, state)
     }
 

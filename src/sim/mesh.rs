@@ -7,6 +7,7 @@
 mod counters;
 mod lanes;
 mod limits;
+mod plane;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use super::world::{SERVICES, Service};
 
 pub(super) use counters::{BUCKETS, Counter, Counters, Metric, Series};
 use lanes::{Lane, View};
+pub(super) use plane::{Plane, serves};
 
 /// Traffic of all services.
 pub(super) struct Mesh {
@@ -26,6 +28,7 @@ pub(super) struct Mesh {
     /// The second up to which is counted.
     counted: i64,
     pub(super) counters: Counters,
+    pub(super) plane: Plane,
     /// The services as the objects of a version make them.
     views: (u64, Vec<View>),
     queues: BTreeMap<(usize, String), Queue>,
@@ -68,14 +71,21 @@ impl Mesh {
             seed,
             counted: at.as_second(),
             counters: Counters::default(),
+            plane: Plane::default(),
             views: (0, Vec::new()),
             queues: BTreeMap::new(),
         }
     }
 
+    /// A mesh of which nobody remembers anything but quiet.
+    pub(super) fn quiet(seed: u64, at: Timestamp, control: &Control) -> Self {
+        Self { plane: Plane::after_quiet(control, at.as_second()), ..Self::new(seed, at) }
+    }
+
     /// Counts the requests of one second, under the routes that are in force.
     pub(super) fn count(&mut self, store: &Store, control: &Control, second: i64) {
         self.counted = second;
+        self.plane.count(control, second);
         if self.views.0 != store.version() {
             self.views =
                 (store.version(), SERVICES.iter().map(|service| lanes::view(store, service)).collect());

@@ -25,7 +25,9 @@ use meshmend::model::facts::Findings;
 use meshmend::model::incident::{IncidentId, Phase};
 use meshmend::model::plan::Outcome;
 use meshmend::model::record::{Draft, Record};
+use meshmend::model::series::{Labels, Sample};
 use meshmend::model::subject::Subject;
+use meshmend::promql::{Pages, Query};
 use meshmend::rules::{RuleFiles, Rules};
 use meshmend::sim::Pace;
 
@@ -369,3 +371,49 @@ fn a_hundred_thousand_pods_are_watched_within_their_bytes() {
 const COUNTED: usize = 5_000;
 /// Measured: 624. At most 1,536 are wanted.
 const POD_BYTES: i64 = 750;
+
+// Mutations: labels kept as texts for each series; a time beside each value; columns that double when they grow;
+// points that are never thinned out.
+#[test]
+fn an_hour_of_two_hundred_proxies_is_kept_within_its_bytes() {
+    const PROXIES: usize = 5;
+    let label = |name: &str, value: String| (name.to_owned(), value);
+    let series = |proxy: usize, number: usize| Sample {
+        name: "istio_request_duration_milliseconds_bucket".to_owned(),
+        labels: Labels::from([
+            label("pod", format!("cart-v1-74867dcd64-{proxy:05}")),
+            label("namespace", "shop".to_owned()),
+            label("reporter", "source".to_owned()),
+            label("destination_service", format!("service-{:02}.shop.svc.cluster.local", number / 20)),
+            label("destination_workload", format!("service-{:02}-v1", number / 20)),
+            label("source_workload", "cart-v1".to_owned()),
+            label("source_workload_namespace", "shop".to_owned()),
+            label("response_code", "200".to_owned()),
+            label("response_flags", "-".to_owned()),
+            label("le", (number % 20).to_string()),
+        ]),
+        value: 0.0,
+    };
+    let mut scraped: Vec<Vec<Sample>> =
+        (0..PROXIES).map(|proxy| (0..300).map(|number| series(proxy, number)).collect()).collect();
+    let wanted = [scraped[0][0].name.clone()].into_iter().collect();
+    let mut kept = None;
+    let spent = measure(|| {
+        let mut pages = Pages::new(wanted, 3_600.0, 80);
+        for round in 0..240_u32 {
+            for (proxy, page) in scraped.iter_mut().enumerate() {
+                page.iter_mut().for_each(|sample| sample.value += 1.0);
+                let name = format!("shop/cart-{proxy}");
+                pages.take(&name, f64::from(round) * 15.0, page).expect("it is newer");
+            }
+        }
+        kept = Some(pages);
+    });
+    let all = spent.bytes_current * 200 / i64::try_from(PROXIES).unwrap();
+    print(&format!("200 proxies with 300 series for an hour: {} MiB", all >> 20));
+    assert!(all < 60 << 20, "{} MiB", all >> 20);
+    let query = Query::parse("sum(rate(istio_request_duration_milliseconds_bucket[1h]))").unwrap();
+    let found = query.at(kept.as_ref().unwrap(), 239.0 * 15.0).unwrap();
+    let expected = 300.0 * 5.0 / 15.0;
+    assert!((found[0].1 - expected).abs() < expected * 0.02, "{found:?}, {expected} a second");
+}

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::agent::{Agent, read_only};
 use crate::load::{Sent, body, flood, paced};
-use crate::pods;
+use crate::{health, pods};
 
 /// What is measured.
 #[derive(Clone, Copy)]
@@ -25,6 +25,8 @@ pub(crate) enum Case {
     OnePost,
     /// What very many watched pods weigh.
     Pods,
+    /// How long a look at a large mesh takes.
+    Health,
 }
 
 /// Which side of the bar is good.
@@ -77,8 +79,8 @@ const GROUP: usize = 100;
 const CONNECTIONS: usize = 8;
 
 impl Case {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Burst, Self::Latency, Self::Playbooks, Self::OnePost, Self::Pods];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Burst, Self::Latency, Self::Playbooks, Self::OnePost, Self::Pods, Self::Health];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -87,6 +89,7 @@ impl Case {
             Self::Playbooks => "playbooks",
             Self::OnePost => "one-post",
             Self::Pods => "pods",
+            Self::Health => "health",
         }
     }
 
@@ -101,6 +104,7 @@ impl Case {
                 Self::Playbooks => playbooks(rounds).await,
                 Self::OnePost => one_post().await,
                 Self::Pods => watched(),
+                Self::Health => looked(rounds).await,
             }
         })
     }
@@ -284,4 +288,13 @@ async fn one_post() -> anyhow::Result<Vec<Figure>> {
 fn watched() -> anyhow::Result<Vec<Figure>> {
     let what = format!("pods: memory of a process that keeps {} of them", pods::PODS);
     Ok(vec![Figure::new(what, pods::resident_mib()?.round(), "MiB", Some(Bar::AtMost(150.0)))])
+}
+
+async fn looked(rounds: usize) -> anyhow::Result<Vec<Figure>> {
+    let (seconds, mib) = health::look(rounds).await?;
+    let what = |of: &str| format!("health: {} pods, {} services, {of}", health::PODS, health::SERVICES);
+    Ok(vec![
+        Figure::new(what("start to end"), seconds, "s", Some(Bar::AtMost(2.0))),
+        Figure::new(what("most memory"), mib.round(), "MiB", Some(Bar::AtMost(150.0))),
+    ])
 }

@@ -49,10 +49,19 @@ fn file_system(folder: &std::path::Path) -> String {
 
 /// Resident memory of a process now, in MiB.
 pub(crate) fn resident_mib(process: u32) -> f64 {
+    memory_mib(process, "VmRSS:")
+}
+
+/// The most memory a process was resident in so far, in MiB.
+pub(crate) fn peak_mib(process: u32) -> f64 {
+    memory_mib(process, "VmHWM:")
+}
+
+fn memory_mib(process: u32, line_of: &str) -> f64 {
     let status = read(&format!("/proc/{process}/status"));
     let kib = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .find_map(|line| line.strip_prefix(line_of))
         .and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok());
     kib.unwrap_or(f64::NAN) / 1_024.0
 }

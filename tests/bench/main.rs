@@ -14,6 +14,7 @@
 
 mod agent;
 mod cases;
+mod health;
 mod load;
 mod machine;
 mod pods;

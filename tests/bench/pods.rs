@@ -34,8 +34,12 @@ pub(crate) fn keep() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A recorded pod with a sidecar as one of many: ten to a ReplicaSet, a hundred nodes.
 fn pod(recorded: &Value, number: usize) -> anyhow::Result<PodObject> {
+    Ok(serde_json::from_value(written(recorded, number))?)
+}
+
+/// A recorded pod with a sidecar as one of many: ten to a ReplicaSet, a hundred nodes.
+pub(crate) fn written(recorded: &Value, number: usize) -> Value {
     let mut pod = recorded.clone();
     let workload = format!("client-{:05}-74867dcd64", number / 10);
     pod["metadata"]["name"] = format!("{workload}-{number:05}").into();
@@ -45,5 +49,5 @@ fn pod(recorded: &Value, number: usize) -> anyhow::Result<PodObject> {
     pod["metadata"]["ownerReferences"][0]["name"] = workload.into();
     pod["spec"]["nodeName"] = format!("node-{:03}", number % 100).into();
     pod["status"]["podIP"] = format!("10.{}.{}.{}", number >> 16, number >> 8 & 255, number & 255).into();
-    Ok(serde_json::from_value(pod)?)
+    pod
 }

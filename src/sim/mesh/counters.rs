@@ -3,10 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use crate::model::series::Labels;
 use crate::sim::world::SERVICES;
 
-/// Seconds that are kept: longer than any window that is asked for.
-const KEPT: i64 = 900;
+/// Seconds of which every one is kept.
+const KEPT_S: i64 = 900;
+/// Seconds of which one in [`EVERY_S`] is kept: an hour's window, and those of five minutes before it.
+pub(super) const PAST_S: i64 = 4_200;
+const EVERY_S: i64 = 30;
 
 /// Upper bounds of Istio's duration histogram, in milliseconds; above the last there is no bound.
 pub(in crate::sim) const BUCKETS: [f64; 15] = [
@@ -26,10 +30,18 @@ pub(in crate::sim) enum Metric {
     ActiveOverflow,
 }
 
+/// Whose proxy counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::sim) enum Side {
+    Client,
+    Server,
+}
+
 /// One series.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::sim) struct Series {
     pub(in crate::sim) metric: Metric,
+    pub(in crate::sim) side: Side,
     pub(in crate::sim) service: usize,
     pub(in crate::sim) subset: Arc<str>,
     pub(in crate::sim) namespace: Arc<str>,
@@ -42,6 +54,7 @@ impl Series {
     pub(super) fn new(service: usize, subset: &str, namespace: &Arc<str>, pod: &Arc<str>) -> Self {
         Self {
             metric: Metric::Requests,
+            side: Side::Client,
             service,
             subset: Arc::from(subset),
             namespace: Arc::clone(namespace),
@@ -51,29 +64,54 @@ impl Series {
         }
     }
 
-    pub(super) fn of(&self, metric: Metric) -> Self {
+    pub(in crate::sim) fn of(&self, metric: Metric) -> Self {
         Self { metric, ..self.clone() }
     }
 
+    /// As the server's proxy counts it, whatever its pod and its client; nothing of what did not reach it. A
+    /// client that went away before the answer (UT) is one that hung up (DC).
+    pub(in crate::sim) fn served(&self) -> Option<Self> {
+        let (code, flags) = match self.flags {
+            "-" => (self.code, "-"),
+            "UT" => (0, "DC"),
+            _ => return None,
+        };
+        Some(Self {
+            side: Side::Server,
+            namespace: Arc::from(""),
+            pod: Arc::from(""),
+            code,
+            flags,
+            ..self.clone()
+        })
+    }
+
+    /// Whether it counts requests to a service of this name.
+    pub(in crate::sim) fn is_of(&self, service: &str) -> bool {
+        SERVICES[self.service].name == service
+    }
+
     /// Its labels.
-    pub(in crate::sim) fn labels(&self) -> BTreeMap<String, String> {
+    pub(in crate::sim) fn labels(&self) -> Labels {
         let service = &SERVICES[self.service];
-        let mut labels = BTreeMap::new();
+        let mut labels = Labels::new();
         let mut put = |name: &str, value: &str| {
             labels.insert(name.to_owned(), value.to_owned());
         };
-        put("namespace", &self.namespace);
-        put("pod", &self.pod);
+        if self.side == Side::Client {
+            put("namespace", &self.namespace);
+            put("pod", &self.pod);
+        }
         if matches!(self.metric, Metric::PendingOverflow | Metric::ActiveOverflow) {
             put("cluster_name", &format!("outbound|80|{}|{}", self.subset, service.host()));
             return labels;
         }
-        put("reporter", "source");
+        put("reporter", if self.side == Side::Client { "source" } else { "destination" });
         put("destination_service", &service.host());
         put("destination_service_name", service.name);
         put("destination_service_namespace", service.namespace);
         put("destination_version", if self.subset.is_empty() { "unknown" } else { &self.subset });
-        put("source_workload_namespace", &self.namespace);
+        put("source_workload_namespace", service.client.0);
         put("response_code", &self.code.to_string());
         put("response_flags", self.flags);
         labels
@@ -81,29 +119,53 @@ impl Series {
 }
 
 /// The value of one series over time.
-#[derive(Default)]
 pub(in crate::sim) struct Counter {
+    labels: Labels,
+    begun: i64,
     points: VecDeque<(i64, f64)>,
+    past: VecDeque<(i64, f64)>,
 }
 
 impl Counter {
-    fn add(&mut self, amount: f64, second: i64) {
+    /// A counter at zero.
+    pub(super) fn new(labels: Labels, second: i64) -> Self {
+        Self { labels, begun: second, points: VecDeque::from([(second, 0.0)]), past: VecDeque::new() }
+    }
+
+    pub(super) fn add(&mut self, amount: f64, second: i64) {
         let last = self.points.back().copied();
         let total = last.map_or(0.0, |(_, total)| total) + amount;
         match self.points.back_mut() {
             Some(point) if point.0 == second => point.1 = total,
             _ => self.points.push_back((second, total)),
         }
-        while self.points.get(1).is_some_and(|(at, _)| *at < second - KEPT) {
-            self.points.pop_front();
+        while self.points.get(1).is_some_and(|(at, _)| *at < second - KEPT_S) {
+            let Some(old) = self.points.pop_front() else { break };
+            if self.past.back().is_none_or(|(at, _)| old.0 - at >= EVERY_S) {
+                self.past.push_back(old);
+            }
+        }
+        while self.past.get(1).is_some_and(|(at, _)| *at < second - PAST_S) {
+            self.past.pop_front();
         }
     }
 
-    fn at(&self, second: i64) -> f64 {
-        let after = self.points.partition_point(|(at, _)| *at <= second);
+    pub(in crate::sim) fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    /// The second before it first counted, in which it was zero.
+    pub(in crate::sim) fn begun(&self) -> i64 {
+        self.begun - 1
+    }
+
+    pub(in crate::sim) fn at(&self, second: i64) -> f64 {
+        let before = |points: &VecDeque<(i64, f64)>| {
+            let index = points.partition_point(|(at, _)| *at <= second).checked_sub(1)?;
+            points.get(index).map(|(_, total)| *total)
+        };
         // What was forgotten began with the first point that is still there.
-        let index = after.checked_sub(1);
-        index.and_then(|index| self.points.get(index)).map_or(0.0, |(_, total)| *total)
+        before(&self.points).or_else(|| before(&self.past)).unwrap_or(0.0)
     }
 
     /// How much it grew in the seconds up to `now`.
@@ -121,13 +183,14 @@ pub(in crate::sim) struct Counters {
 impl Counters {
     pub(super) fn add(&mut self, series: Series, amount: f64, second: i64) {
         if amount > 0.0 {
-            self.series.entry(series).or_default().add(amount, second);
+            let labels = |series: &Series| Counter::new(series.labels(), second);
+            self.series.entry(series).or_insert_with_key(labels).add(amount, second);
         }
     }
 
     /// Lets a series be there, at zero.
     pub(super) fn exist(&mut self, series: Series, second: i64) {
-        self.series.entry(series).or_insert_with(|| Counter { points: VecDeque::from([(second, 0.0)]) });
+        self.series.entry(series).or_insert_with_key(|series| Counter::new(series.labels(), second));
     }
 
     /// Counts requests of one client: most take as long as said, some longer.

@@ -5,6 +5,7 @@ use meshmend::rules::{Queries, Reader, RuleFiles, Rules};
 use meshmend::sim::{Fault, Sim};
 use serde_json::json;
 use std::sync::Arc;
+use tower::ServiceExt as _;
 
 use super::{merge, new, query, wait};
 use crate::healing::story;
@@ -117,24 +118,90 @@ fn the_slowest_are_found_in_the_histogram() {
     });
 }
 
-// Mutation: answering an empty vector to what is not understood.
+// Mutations: answering an empty vector to what is not understood; a week before that is the same as now.
 #[test]
 fn what_is_not_understood_is_an_error_and_a_stranger_is_absent() {
     story(|| async {
         let sim = new(1);
         wait(5).await;
-        for odd in [
-            "up",
-            "sum(increase(some_total[1m]))",
-            "sum by (a) (istio_requests_total)",
-            "deriv(istio_requests_total[1m])",
-            "sum by (a) (increase(istio_requests_total[1y]))",
-        ] {
+        for odd in ["sum by (a istio_requests_total)", "deriv(istio_requests_total[1m])", "up @ 5", ""] {
             assert!(query(&sim, odd).await.is_err(), "{odd}");
         }
-        let nobody =
-            "sum by (destination_service) (increase(istio_requests_total{destination_service=\"x\"}[1m]))";
-        assert_eq!(query(&sim, nobody).await, Ok(Vec::new()));
+        for absent in [
+            "sum by (destination_service) (increase(istio_requests_total{destination_service=\"x\"}[1m]))",
+            "sum(increase(some_total[1m]))",
+            "sum(rate(istio_requests_total[5m] offset 1w))",
+        ] {
+            assert_eq!(query(&sim, absent).await, Ok(Vec::new()), "{absent}");
+        }
+        let proxies = query(&sim, "count(up{job=\"envoy-stats\"} == 1)").await.expect("it is answered");
+        assert_eq!(proxies, [(json!({}), 18.0)]);
+    });
+}
+
+// Mutations: a fault that moves nothing but traffic; pushes that go on without an istiod; a rejection that is
+// counted among what succeeded.
+#[test]
+fn faults_move_what_the_control_plane_counts() {
+    story(|| async {
+        let one = async |sim: &Arc<Sim>, text: &str| {
+            let found = query(sim, text).await.expect("it is answered");
+            found.first().map(|(_, value)| *value)
+        };
+        const PUSHES: &str = "sum(increase(pilot_xds_pushes[5m]))";
+        const REJECTS: &str = "sum(increase(pilot_total_xds_rejects[5m])) or vector(0)";
+        let sim = new(1);
+        wait(30).await;
+        // Three proxies came back, and each was sent four kinds of configuration.
+        let quiet = one(&sim, PUSHES).await.expect("it is counted");
+        assert!((8.0..=17.0).contains(&quiet), "{quiet}");
+        assert_eq!(one(&sim, REJECTS).await, Some(0.0));
+        sim.inject(Fault::RejectedConfiguration);
+        wait(10).await;
+        assert!(one(&sim, REJECTS).await >= Some(0.9));
+        assert!(one(&sim, PUSHES).await >= Some(quiet + 60.0), "all eighteen were sent something");
+
+        let sim = new(1);
+        sim.inject(Fault::HungProxy);
+        wait(5).await;
+        assert_eq!(one(&sim, "count(up{job=\"envoy-stats\"} == 1)").await, Some(17.0));
+        sim.inject(Fault::ControlPlaneDown);
+        wait(400).await;
+        assert_eq!(one(&sim, PUSHES).await, Some(0.0));
+        assert_eq!(one(&sim, "count(up{job=\"istiod\"} == 1)").await, None);
+        assert_eq!(one(&sim, "sum(container_memory_working_set_bytes{container=\"discovery\"})").await, None);
+    });
+}
+
+// Mutations: a range without its last step; one that tells the same value at each step.
+#[test]
+fn a_range_is_told_step_by_step_however_it_is_asked_for() {
+    story(|| async {
+        let sim = new(1);
+        wait(60).await;
+        // A minute after its start.
+        let now = 1_767_225_660;
+        let form =
+            format!("query=sum(increase(istio_requests_total[10s]))&start={}&end={now}&step=10", now - 30);
+        let answers = [
+            ("GET", format!("/api/v1/query_range?{form}"), ""),
+            ("POST", "/api/v1/query_range".to_owned(), &form),
+        ];
+        let mut told = Vec::new();
+        for (method, path, body) in answers {
+            let path = path.replace('[', "%5B").replace(']', "%5D");
+            let request = http::Request::builder().method(method).uri(path);
+            let request = request.body(bytes::Bytes::from(body.to_owned())).expect("a request");
+            let answer = sim.prometheus().oneshot(request).await.expect("an answer");
+            let answer: serde_json::Value = serde_json::from_slice(answer.body()).expect("JSON");
+            assert_eq!(answer["data"]["resultType"], "matrix", "{answer}");
+            told.push(answer["data"]["result"][0]["values"].clone());
+        }
+        assert_eq!(told[0], told[1]);
+        let times: Vec<f64> =
+            told[0].as_array().expect("a list").iter().map(|one| one[0].as_f64().expect("a time")).collect();
+        assert_eq!(times, [now - 30, now - 20, now - 10, now].map(f64::from));
+        assert_ne!(told[0][0][1], told[0][3][1]);
     });
 }
 
