@@ -17,6 +17,7 @@ use crate::app::files;
 use crate::app::health::Eyes;
 use crate::cluster::{Access, Mesh};
 use crate::health::{IndicatorHealth, Overview};
+use crate::model::duration;
 use crate::model::indicator::Level;
 use crate::rules::Catalogue;
 use table::Table;
@@ -44,6 +45,10 @@ pub(super) struct HealthArgs {
     /// Every reading of one indicator, with what was asked and the figure as it came.
     #[arg(long, value_name = "INDICATOR")]
     explain: Option<String>,
+    /// Look twice, so far apart, and show the second look: counters tell nothing in one, unless a Prometheus
+    /// remembers for us. For instance 30s.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, conflicts_with = "server")]
+    over: Option<Duration>,
     /// Read again every 5 s until interrupted.
     #[arg(short, long)]
     watch: bool,
@@ -96,6 +101,10 @@ pub(super) fn health(args: &HealthArgs) -> anyhow::Result<u8> {
         Scope { namespace: args.namespace.clone(), mesh: args.mesh.map(Mesh::from), ..Scope::default() };
     work::runtime()?.block_on(async {
         let eyes = Eyes::open(&config, &access, rules).await?;
+        if let Some(over) = args.over {
+            eyes.look(&scope).await;
+            tokio::time::sleep(over).await;
+        }
         let mut code = show(args, &eyes.look(&scope).await)?;
         if !args.watch {
             return Ok(code);

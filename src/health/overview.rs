@@ -23,6 +23,12 @@ pub const NO_PROMETHEUS: &str = "no Prometheus is configured";
 const NAME_PROMETHEUS: &str =
     "have the mesh scraped and name Prometheus: sources.prometheus.url in the file of --config";
 
+/// Why a counter tells nothing: what it counted since the start of its process says nothing of now.
+pub const ONE_LOOK: &str = "one look cannot tell how fast a counter grows";
+/// What to do about that.
+const LOOK_TWICE: &str = "look twice: --over 30s, or --watch; or name Prometheus: sources.prometheus.url in the file \
+    of --config";
+
 /// What came of reading an indicator for one subject.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Found {
@@ -260,7 +266,7 @@ fn of_indicator(survey: Survey<'_>, at: Timestamp) -> IndicatorHealth {
         indicator: indicator.id.clone(),
         title: indicator.title.clone(),
         level: verdict.level,
-        fix: if why.ends_with(NO_PROMETHEUS) { NAME_PROMETHEUS.to_owned() } else { indicator.fix.clone() },
+        fix: fix(indicator, &why),
         why,
         value: verdict.figure.map(|figure| figure.value),
         unit: indicator.unit.clone(),
@@ -274,6 +280,15 @@ fn of_indicator(survey: Survey<'_>, at: Timestamp) -> IndicatorHealth {
         trend: None,
         counts,
         readings,
+    }
+}
+
+/// What to do about what is not known.
+fn fix(indicator: &Indicator, why: &str) -> String {
+    match why {
+        why if why.ends_with(NO_PROMETHEUS) => NAME_PROMETHEUS.to_owned(),
+        why if why.ends_with(ONE_LOOK) => LOOK_TWICE.to_owned(),
+        _ => indicator.fix.clone(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! `meshmend health` against the simulated cluster, which is another process: what people and programs read.
 
+mod boards;
+
 use std::fs;
 use std::path::Path;
 

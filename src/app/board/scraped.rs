@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use super::{Boards, Page, PageOf, traffic};
+use crate::health::{NO_PROMETHEUS, ONE_LOOK};
 use crate::model::indicator::Overflow;
 use crate::promql::{Pages, Query, TooShort};
 use crate::rules::Indicator;
@@ -19,10 +20,6 @@ const POINTS: usize = 80;
 const MOST_PROXIES: usize = 200;
 /// A window is open on its left, and the oldest point has to lie in it.
 const OPEN_S: f64 = 1.0;
-
-/// Why an expression tells nothing over our own pages, with what to do about it.
-pub(super) const ONE_LOOK: &str =
-    "no Prometheus is configured, and one look cannot tell how fast a counter grows";
 
 /// What was scraped.
 pub(super) struct Scraped(Mutex<Scrapes>);
@@ -105,13 +102,13 @@ impl Scrapes {
     }
 
     fn series(&self, text: &str) -> Result<Answered, String> {
-        let at_s = self.at_s.ok_or(crate::health::NO_PROMETHEUS)?;
+        let at_s = self.at_s.ok_or(NO_PROMETHEUS)?;
         let query = Query::parse(text)?;
         let metrics = query.metrics();
         let Some(held_s) = self.pages.held_s(&metrics) else { return Err(self.nobody_has_it()) };
         let held_s = if held_s > 0.0 { held_s + OPEN_S } else { 0.0 };
         let query = query.narrowed(held_s).map_err(|short| match short {
-            TooShort::OneLook => ONE_LOOK.to_owned(),
+            TooShort::OneLook => format!("no Prometheus is configured, and {ONE_LOOK}"),
             TooShort::Compares(longest_s) => format!(
                 "it compares with {longest_s} s ago, and we have looked for {held_s:.0} s: only a Prometheus \
                  knows of then"

@@ -176,7 +176,7 @@ async fn where_istiod_cannot_be_asked_the_proxies_tell_what_they_reject() {
 async fn pages_are_fetched_with_the_labels_that_a_prometheus_would_add() {
     let mut stage = Stage::new().await;
     stage.within(120).await;
-    let pages = stage.boards.pages(&["pilot_xds".to_owned()].into()).await;
+    let pages = stage.boards.pages(&["pilot_xds".to_owned()].into(), 200).await;
     let istiods: Vec<_> = pages.iter().filter(|(of, _)| of.job == "istiod").collect();
     let mut proxies = 0.0;
     for (of, page) in &istiods {

@@ -162,7 +162,7 @@ fn readings_are_checked_as_far_as_their_text_tells() {
         ("{ state: watches, samples: x }", "beside an expression"),
         ("{ state: watches, baseline: { of: then, current: x } }", "beside an expression"),
         ("{ expression: x, baseline: { of: then } }", "\"current\" is missing"),
-        ("{ expression: x, baseline: { of: then, current: 'sum(' } }", "lacks a ')'"),
+        ("{ expression: x, baseline: { of: then, current: 'sum(' } }", "no PromQL"),
         ("{ meshes: [istio] }", "is one of"),
     ] {
         let (_, note) = with(readings);
@@ -288,7 +288,7 @@ fn every_shipped_expression_is_evaluated_without_prometheus() {
             }
             Reader::Readings(ways) => {
                 for way in ways {
-                    if let By::Expression { value, samples } = &way.by {
+                    if let By::Expression { value, samples, .. } = &way.by {
                         check(value);
                         samples.iter().for_each(|text| check(text));
                     }

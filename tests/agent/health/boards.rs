@@ -63,7 +63,8 @@ impl Ports {
             answers.insert((pod, 15000, "/server_info"), recorded!("envoy/server_info-live.json"));
             answers.insert((pod, 15000, "/certs"), recorded!("envoy/certs-plaintext.json"));
             answers.insert((pod, 15000, "/clusters"), recorded!("envoy/clusters-healthy.json"));
-            answers.insert((pod, 15000, "/config_dump"), recorded!("envoy/config_dump-listeners-accepted.json"));
+            answers
+                .insert((pod, 15000, "/config_dump"), recorded!("envoy/config_dump-listeners-accepted.json"));
             answers.insert((pod, 15000, "/stats"), recorded!("envoy/stats-default-inclusions.json"));
             answers.insert((pod, 15020, "/stats/prometheus"), recorded!("agent/stats-mtls.prom"));
             answers.insert((pod, 15021, "/healthz/ready"), b"".as_slice());
@@ -99,8 +100,8 @@ impl ProxyTransport for Ports {
 }
 
 fn pod(name: &str, workload: &str) -> Value {
-    let mut pod: Value =
-        serde_json::from_str(include_str!("../../recorded/pod-classic-sidecar.json")).expect("it was recorded");
+    let mut pod: Value = serde_json::from_str(include_str!("../../recorded/pod-classic-sidecar.json"))
+        .expect("it was recorded");
     let (app, version) = workload.split_once('-').expect("app-version");
     pod["metadata"]["name"] = json!(name);
     pod["metadata"]["uid"] = json!(name);
@@ -114,8 +115,17 @@ fn pod(name: &str, workload: &str) -> Value {
 fn objects(not_ready: bool) -> Stub {
     let stub = Stub::new();
     for plural in [
-        "virtualservices", "destinationrules", "statefulsets", "daemonsets", "endpointslices", "nodes", "namespaces",
-        "issuers", "clusterissuers", "certificates", "poddisruptionbudgets",
+        "virtualservices",
+        "destinationrules",
+        "statefulsets",
+        "daemonsets",
+        "endpointslices",
+        "nodes",
+        "namespaces",
+        "issuers",
+        "clusterissuers",
+        "certificates",
+        "poddisruptionbudgets",
     ] {
         stub.serve(plural, Served::Objects(Vec::new()));
     }
@@ -161,15 +171,23 @@ fn objects(not_ready: bool) -> Stub {
     stub.serve(
         "replicasets",
         Served::Objects(
-            workloads.clone().map(|name| replica_set(name, "shop", name, name))
-                .chain([replica_set("istiod-7d4f9c8b6d", "istio-system", "r-istiod", "istiod")]).collect(),
+            workloads
+                .clone()
+                .map(|name| replica_set(name, "shop", name, name))
+                .chain([replica_set("istiod-7d4f9c8b6d", "istio-system", "r-istiod", "istiod")])
+                .collect(),
         ),
     );
     stub.serve(
         "deployments",
         Served::Objects(
-            workloads.map(|name| deployment(name, "shop", json!({})))
-                .chain([deployment("istiod", "istio-system", json!({ "app": "istiod", "istio.io/rev": "default" }))])
+            workloads
+                .map(|name| deployment(name, "shop", json!({})))
+                .chain([deployment(
+                    "istiod",
+                    "istio-system",
+                    json!({ "app": "istiod", "istio.io/rev": "default" }),
+                )])
                 .collect(),
         ),
     );
@@ -226,12 +244,12 @@ fn states() -> Vec<State> {
             ],
         ),
         // Half of those who could tell keep silent.
-        state("partial", "2026-11-23T12:42:50Z", vec![silent(V1, 15000), silent(V2, 15000), silent(ISTIOD, 15014)]),
         state(
-            "istiod-down",
-            "2026-11-23T13:12:52Z",
-            vec![silent(ISTIOD, 0)],
+            "partial",
+            "2026-11-23T12:42:50Z",
+            vec![silent(V1, 15000), silent(V2, 15000), silent(ISTIOD, 15014)],
         ),
+        state("istiod-down", "2026-11-23T13:12:52Z", vec![silent(ISTIOD, 0)]),
         state(
             "stale-frozen-proxy",
             "2026-11-23T12:44:30Z",
@@ -244,7 +262,10 @@ fn states() -> Vec<State> {
             name: "node-notready-503",
             at: "2026-11-23T13:12:50Z",
             not_ready: true,
-            differences: vec![((CLIENT, 15000, "/clusters"), Some(recorded!("envoy/clusters-notready.json")))],
+            differences: vec![(
+                (CLIENT, 15000, "/clusters"),
+                Some(recorded!("envoy/clusters-notready.json")),
+            )],
         },
         state(
             "mtls",
@@ -256,7 +277,8 @@ fn states() -> Vec<State> {
 
 /// The second look at a state, a minute after one at the healthy mesh.
 async fn looked(state: &State) -> Overview {
-    let clock = Clock::starting_at(state.at.parse::<jiff::Timestamp>().expect("a time") - Duration::from_secs(60));
+    let clock =
+        Clock::starting_at(state.at.parse::<jiff::Timestamp>().expect("a time") - Duration::from_secs(60));
     let stub = objects(state.not_ready);
     let cluster = Arc::new(Cluster::new(stub.client(), Vec::new()));
     let (seen, _news) = mpsc::channel(64);
@@ -317,5 +339,7 @@ async fn each_recorded_state_gives_its_board() {
 
 fn ill(found: &Overview) -> Vec<&str> {
     let all = found.components.iter().flat_map(|part| &part.indicators);
-    all.filter(|one| matches!(one.level, Level::Warning | Level::Critical)).map(|one| &*one.indicator).collect()
+    all.filter(|one| matches!(one.level, Level::Warning | Level::Critical))
+        .map(|one| &*one.indicator)
+        .collect()
 }

@@ -6,7 +6,7 @@ use super::{Readings, Scope, found};
 use crate::app::board::Boards;
 use crate::app::board::admin::Heard;
 use crate::cluster::{Mesh, Pod, Watched};
-use crate::health::{Found, Taken};
+use crate::health::{Found, ONE_LOOK, Taken};
 use crate::model::indicator::Figure;
 use crate::model::subject::Subject;
 
@@ -78,7 +78,7 @@ impl Boards {
             Err(why) => return (Vec::new(), vec![why]),
         };
         let Some(grown) = &heard.grown else {
-            return (Vec::new(), vec!["one look cannot tell how fast a counter grows".to_owned()]);
+            return (Vec::new(), vec![ONE_LOOK.to_owned()]);
         };
         let read = grown.iter().filter_map(|(host, requests)| {
             let count = |number: u64| f64::from(u32::try_from(number).unwrap_or(u32::MAX));
