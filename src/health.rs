@@ -27,8 +27,8 @@ pub use edge::{Edge, Hold};
 pub use looks::Looks;
 pub use misses::{Asked, Misses};
 pub use overview::{
-    ComponentHealth, Counts, Found, IndicatorHealth, NO_PROMETHEUS, ONE_LOOK, Overview, ReadingHealth,
-    Survey, Taken, overview, shown,
+    ComponentHealth, Counts, Found, IndicatorHealth, NO_PAGE, NO_PROMETHEUS, ONE_LOOK, Overview,
+    ReadingHealth, Survey, Taken, overview, shown,
 };
 pub use prover::{InForce, Proven, Prover};
 pub use series::subject_of;

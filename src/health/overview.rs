@@ -23,6 +23,8 @@ pub const NO_PROMETHEUS: &str = "no Prometheus is configured";
 const NAME_PROMETHEUS: &str =
     "have the mesh scraped and name Prometheus: sources.prometheus.url in the file of --config";
 
+/// Why an expression tells nothing where we have to scrape ourselves.
+pub const NO_PAGE: &str = "no Prometheus is configured, and no page that we scrape ourselves has it";
 /// Why a counter tells nothing: what it counted since the start of its process says nothing of now.
 pub const ONE_LOOK: &str = "one look cannot tell how fast a counter grows";
 /// What to do about that.
@@ -286,7 +288,7 @@ fn of_indicator(survey: Survey<'_>, at: Timestamp) -> IndicatorHealth {
 /// What to do about what is not known.
 fn fix(indicator: &Indicator, why: &str) -> String {
     match why {
-        why if why.ends_with(NO_PROMETHEUS) => NAME_PROMETHEUS.to_owned(),
+        why if why.ends_with(NO_PROMETHEUS) || why.ends_with(NO_PAGE) => NAME_PROMETHEUS.to_owned(),
         why if why.ends_with(ONE_LOOK) => LOOK_TWICE.to_owned(),
         _ => indicator.fix.clone(),
     }

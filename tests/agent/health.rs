@@ -71,7 +71,7 @@ impl Cluster {
 
 /// What the simulation can tell with Prometheus. The others need what it has none of: the week before, pods that
 /// were made within the hour, ztunnel, a collector of traces, and sources that are not built yet.
-const TOLD: [&str; 33] = [
+const TOLD: [&str; 37] = [
     "config.distribution",
     "config.distribution_success",
     "config.last_applied",
@@ -99,9 +99,13 @@ const TOLD: [&str; 33] = [
     "security.certificate_validity",
     "security.policy_enforcement",
     "traffic.circuit_breaker_trips",
+    "traffic.connection_failures",
+    "traffic.connection_resets",
     "traffic.latency_p50",
     "traffic.latency_p95",
     "traffic.latency_p99",
+    "traffic.no_endpoint",
+    "traffic.no_route",
     "traffic.overload_share",
     "traffic.route_error_rate",
     "traffic.success_rate",
@@ -377,7 +381,14 @@ fn a_quiet_mesh_is_never_said_to_be_ill() {
             assert_eq!((status.as_u16(), ill(&mesh)), (200, Vec::new()), "after {minute} half minutes");
             if minute == 60 {
                 // The agent of this stage asks neither proxies nor istiod by itself.
-                let asked = ["config.distribution", "config.rejections", "data_plane.proxy_liveness"];
+                let asked = [
+                    "config.distribution",
+                    "config.last_applied",
+                    "config.rejections",
+                    "control_plane.replicas_answering",
+                    "data_plane.proxy_liveness",
+                    "data_plane.proxy_state",
+                ];
                 let told = levels(&mesh).into_iter().filter(|(_, level)| level == "healthy");
                 let told: Vec<String> = told.map(|(id, _)| id).collect();
                 let expected: Vec<&str> = TOLD.into_iter().filter(|id| !asked.contains(id)).collect();

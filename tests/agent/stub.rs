@@ -16,6 +16,7 @@ use tokio::sync::broadcast;
 /// The API server: what it serves by plural. A kind that is not there is not installed.
 #[derive(Clone)]
 pub(crate) struct Stub {
+    pages: Arc<Mutex<BTreeMap<String, &'static str>>>,
     kinds: Arc<Mutex<BTreeMap<String, Served>>>,
     news: broadcast::Sender<(String, Bytes)>,
 }
@@ -31,11 +32,16 @@ pub(crate) enum Served {
 
 impl Stub {
     pub(crate) fn new() -> Self {
-        Self { kinds: Arc::default(), news: broadcast::channel(64).0 }
+        Self { pages: Arc::default(), kinds: Arc::default(), news: broadcast::channel(64).0 }
     }
 
     fn kinds(&self) -> MutexGuard<'_, BTreeMap<String, Served>> {
         self.kinds.lock().expect("nobody panics with it")
+    }
+
+    /// From now on this path is answered with this text.
+    pub(crate) fn page(&self, path: &str, text: &'static str) {
+        self.pages.lock().expect("nobody panics with it").insert(path.to_owned(), text);
     }
 
     /// From now on a kind answers so.
@@ -70,7 +76,14 @@ impl Stub {
 
     fn answer(&self, uri: &Uri) -> Response {
         let parts: Vec<&str> = uri.path().trim_matches('/').split('/').collect();
-        let rest = if parts[0] == "api" { &parts[2..] } else { &parts[3..] };
+        if let Some(text) = self.pages.lock().expect("nobody panics with it").get(uri.path()) {
+            return (*text).into_response();
+        }
+        let rest = match parts[0] {
+            "api" => &parts[2..],
+            "apis" => &parts[3..],
+            _ => return refuse(404, "NotFound", "nothing but objects is served here"),
+        };
         let (namespace, plural, name) = match rest {
             ["namespaces", namespace, plural, name] => (Some(*namespace), *plural, Some(*name)),
             ["namespaces", namespace, plural] => (Some(*namespace), *plural, None),

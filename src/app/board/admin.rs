@@ -32,11 +32,18 @@ pub(super) struct Heard {
     pub(super) rejected_clusters: Result<u64, String>,
 }
 
-/// Hosts of a service as its clients' proxies see them: seen, and kept out. Each proxy's own count is added.
+/// Hosts of one cluster as one client's proxy sees them: seen, and kept out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Hosts {
     pub(super) all: usize,
     pub(super) ejected: usize,
+}
+
+impl Hosts {
+    /// Whether more of its hosts are kept out; of two that keep out as many, whether it has more.
+    fn is_worse_than(self, other: Self) -> bool {
+        (self.ejected * other.all, self.all) > (other.ejected * self.all, other.all)
+    }
 }
 
 /// Requests to hosts, and those of them that they failed.
@@ -50,7 +57,8 @@ pub(super) struct Requests {
 #[derive(Default)]
 pub(super) struct AllHeard {
     pub(super) proxies: BTreeMap<Subject, Heard>,
-    /// By host name of the service.
+    /// Of the clusters that lead to a service, at all of its clients, the one that keeps out the largest share; by
+    /// host name of the service.
     pub(super) hosts: BTreeMap<String, Hosts>,
     /// Requests to the hosts of each service since each proxy started, by proxy and host name.
     counted: BTreeMap<(Subject, String), Requests>,
@@ -112,9 +120,10 @@ async fn hear(admin: &EnvoyAdmin, pods: &[Arc<Pod>], running: bool) -> AllHeard 
                 let counted = all.counted.entry((pod.clone(), host.clone())).or_default();
                 counted.all = counted.all.saturating_add(requests.all);
                 counted.failed = counted.failed.saturating_add(requests.failed);
-                let sum = all.hosts.entry(host).or_default();
-                sum.all += hosts.all;
-                sum.ejected += hosts.ejected;
+                let worst = all.hosts.entry(host).or_insert(hosts);
+                if hosts.is_worse_than(*worst) {
+                    *worst = hosts;
+                }
             }),
             Err(why) => all.gaps.push(why),
         }
@@ -173,6 +182,14 @@ async fn one(admin: &EnvoyAdmin, at: &PodPort) -> (Heard, ByService) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // Mutations: the mean of all clusters, in which a subset that is gone is lost; the cluster with most hosts.
+    #[test]
+    fn the_cluster_that_keeps_out_most_counts() {
+        let of = |ejected, all| Hosts { all, ejected };
+        assert!(of(1, 1).is_worse_than(of(1, 10)) && !of(1, 10).is_worse_than(of(1, 1)));
+        assert!(of(0, 5).is_worse_than(of(0, 2)) && !of(0, 2).is_worse_than(of(0, 2)));
+    }
 
     // Mutations: a proxy that started anew as one that failed nothing; one that was not there before with all that
     // it ever counted; the count itself for its growth.

@@ -69,6 +69,7 @@ impl Boards {
         let told = istiod.metrics(&self.replicas(), keep).await.into_iter();
         let page = |(name, page): (String, Result<Vec<Sample>, String>)| {
             let (namespace, pod) = name.split_once('/').unwrap_or_default();
+            let page = page.map_err(|why| format!("/metrics of {name}: {why}"));
             (PageOf { job: "istiod", namespace: namespace.to_owned(), pod: pod.to_owned() }, page)
         };
         told.map(page).collect()

@@ -3,9 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use super::{Boards, Page, PageOf, traffic};
-use crate::health::{NO_PROMETHEUS, ONE_LOOK};
+use crate::health::{NO_PAGE, NO_PROMETHEUS, ONE_LOOK};
+use crate::model::duration;
 use crate::model::indicator::Overflow;
 use crate::promql::{Pages, Query, TooShort};
 use crate::rules::Indicator;
@@ -57,6 +59,21 @@ impl Scraped {
     }
 }
 
+/// The job whose pages have a metric, as Istio and Kubernetes name theirs.
+fn exporter(metric: &str) -> Option<&'static str> {
+    const BEGINNINGS: [(&str, &str); 8] = [
+        ("pilot_", "istiod"),
+        ("citadel_", "istiod"),
+        ("sidecar_injection_", "istiod"),
+        ("grpc_server_", "istiod"),
+        ("galley_", "istiod"),
+        ("istio_", "envoy-stats"),
+        ("envoy_", "envoy-stats"),
+        ("apiserver_", "apiserver"),
+    ];
+    BEGINNINGS.iter().find(|(beginning, _)| metric.starts_with(beginning)).map(|(_, job)| *job)
+}
+
 /// The metrics that expressions read.
 fn wanted(catalogue: &Catalogue) -> BTreeSet<String> {
     let mut texts = Vec::new();
@@ -105,14 +122,14 @@ impl Scrapes {
         let at_s = self.at_s.ok_or(NO_PROMETHEUS)?;
         let query = Query::parse(text)?;
         let metrics = query.metrics();
-        let Some(held_s) = self.pages.held_s(&metrics) else { return Err(self.nobody_has_it()) };
+        let Some(held_s) = self.pages.held_s(&metrics) else { return Err(self.nobody_has(&metrics)) };
         let held_s = if held_s > 0.0 { held_s + OPEN_S } else { 0.0 };
         let query = query.narrowed(held_s).map_err(|short| match short {
             TooShort::OneLook => format!("no Prometheus is configured, and {ONE_LOOK}"),
-            TooShort::Compares(longest_s) => format!(
-                "it compares with {longest_s} s ago, and we have looked for {held_s:.0} s: only a Prometheus \
-                 knows of then"
-            ),
+            TooShort::Compares(longest_s) => {
+                let longest = duration::format(Duration::from_secs(longest_s));
+                format!("it looks {longest} back, and {NO_PROMETHEUS}")
+            }
         })?;
         let found = query.at(&self.pages, at_s)?;
         let number = |value: f64| {
@@ -130,10 +147,12 @@ impl Scrapes {
         missing.map(|(_, why)| why.clone()).take(1).collect()
     }
 
-    fn nobody_has_it(&self) -> String {
-        match self.failed.values().next() {
-            Some(why) => format!("no page that we could scrape has it, and one is missing: {why}"),
-            None => "no Prometheus is configured, and no page that we scrape ourselves has it".to_owned(),
+    /// Nobody has these metrics; perhaps because a page is missing that would.
+    fn nobody_has(&self, metrics: &BTreeSet<String>) -> String {
+        let jobs: BTreeSet<&str> = metrics.iter().filter_map(|metric| exporter(metric)).collect();
+        match self.failed.iter().find(|(of, _)| jobs.contains(of.job)) {
+            Some((_, why)) => format!("no Prometheus is configured, and a page is missing: {why}"),
+            None => NO_PAGE.to_owned(),
         }
     }
 }

@@ -197,6 +197,8 @@ fn objects(not_ready: bool) -> Stub {
     };
     stub.serve("services", Served::Objects(vec![service("client"), service("server")]));
     stub.serve("pods", Served::Objects(pods));
+    stub.page("/readyz", include_str!("../../recorded/apiserver/readyz-verbose.txt"));
+    stub.page("/metrics", include_str!("../../recorded/apiserver/metrics.prom"));
     stub
 }
 
@@ -217,7 +219,7 @@ fn states() -> Vec<State> {
         state("healthy", "2026-11-23T12:42:50Z", Vec::new()),
         state(
             "nack",
-            "2026-11-23T12:44:00Z",
+            "2026-11-23T12:44:05Z",
             vec![
                 ((ISTIOD, 15014, "/debug/syncz"), Some(recorded!("istiod/syncz-nack.json"))),
                 ((ISTIOD, 15014, "/metrics"), Some(recorded!("istiod/metrics-nack.prom"))),
@@ -227,17 +229,17 @@ fn states() -> Vec<State> {
         ),
         state(
             "nack-recovered",
-            "2026-11-23T12:44:03Z",
+            "2026-11-23T12:44:30Z",
             vec![((ISTIOD, 15014, "/debug/syncz"), Some(recorded!("istiod/syncz-nack-recovered.json")))],
         ),
         state(
             "route-5xx",
-            "2026-11-23T12:44:30Z",
+            "2026-11-23T12:44:00Z",
             vec![((CLIENT, 15000, "/clusters"), Some(recorded!("envoy/clusters-route-5xx.json")))],
         ),
         state(
             "overflow-ejected",
-            "2026-11-23T12:55:25Z",
+            "2026-11-23T12:44:35Z",
             vec![
                 ((CLIENT, 15000, "/clusters"), Some(recorded!("envoy/clusters-ejected.json"))),
                 ((CLIENT, 15000, "/stats"), Some(recorded!("envoy/stats-ejected.json"))),
@@ -249,10 +251,10 @@ fn states() -> Vec<State> {
             "2026-11-23T12:42:50Z",
             vec![silent(V1, 15000), silent(V2, 15000), silent(ISTIOD, 15014)],
         ),
-        state("istiod-down", "2026-11-23T13:12:52Z", vec![silent(ISTIOD, 0)]),
+        state("istiod-down", "2026-11-23T12:55:25Z", vec![silent(ISTIOD, 0)]),
         state(
             "stale-frozen-proxy",
-            "2026-11-23T12:44:30Z",
+            "2026-11-23T13:19:21Z",
             vec![
                 ((ISTIOD, 15014, "/debug/syncz"), Some(recorded!("istiod/syncz-stale-frozen-proxy.json"))),
                 silent(V1, 0),
@@ -260,7 +262,7 @@ fn states() -> Vec<State> {
         ),
         State {
             name: "node-notready-503",
-            at: "2026-11-23T13:12:50Z",
+            at: "2026-11-23T13:12:55Z",
             not_ready: true,
             differences: vec![(
                 (CLIENT, 15000, "/clusters"),
@@ -269,7 +271,7 @@ fn states() -> Vec<State> {
         },
         state(
             "mtls",
-            "2026-11-23T12:42:50Z",
+            "2026-11-23T13:20:00Z",
             PODS.map(|(pod, _)| ((pod, 15000, "/certs"), Some(recorded!("envoy/certs-mtls.json")))).to_vec(),
         ),
     ]
@@ -280,7 +282,7 @@ async fn looked(state: &State) -> Overview {
     let clock =
         Clock::starting_at(state.at.parse::<jiff::Timestamp>().expect("a time") - Duration::from_secs(60));
     let stub = objects(state.not_ready);
-    let cluster = Arc::new(Cluster::new(stub.client(), Vec::new()));
+    let cluster = Arc::new(Cluster::new(stub.client(), vec!["*".to_owned()]));
     let (seen, _news) = mpsc::channel(64);
     cluster.watches(&seen).into_iter().for_each(|watch| drop(tokio::spawn(watch)));
     tokio::time::timeout(Duration::from_secs(5), cluster.wait_synced()).await.expect("every kind answered");

@@ -55,7 +55,7 @@ impl Boards {
         self.read_admin(scope, "/config_dump and cluster_manager.cds.update_rejected", accepts).await
     }
 
-    /// Share of each service's hosts that outlier detection keeps out, over all of its clients.
+    /// Share of each service's hosts that outlier detection keeps out, where a client keeps out most.
     pub(super) async fn read_ejected(&self, scope: &Scope) -> Readings {
         let heard = match self.admin_ports(scope, &self.asked(scope)).await {
             Ok(heard) => heard,

@@ -16,6 +16,9 @@ type Labels = BTreeMap<String, String>;
 
 /// Why an expression tells nothing: absent is not zero.
 const NO_SERIES: &str = "Prometheus has no series for it";
+/// The same of our own pages: what they count did not move.
+const NOTHING_COUNTED: &str =
+    "no Prometheus is configured, and our own pages counted nothing of it meanwhile";
 
 /// The mesh of that name.
 fn mesh(name: MeshName) -> Mesh {
@@ -117,7 +120,9 @@ impl Boards {
                     series.extend(lacking);
                 }
                 if series.is_empty() {
-                    return Err(gaps.into_iter().next().unwrap_or_else(|| NO_SERIES.to_owned()));
+                    return Err(gaps.into_iter().next().unwrap_or_else(|| {
+                        if self.prometheus.is_some() { NO_SERIES } else { NOTHING_COUNTED }.to_owned()
+                    }));
                 }
                 Ok((series.into_iter().map(|(_, taken)| taken).collect(), gaps))
             }
