@@ -1,5 +1,7 @@
 //! What listens inside of pods: the agent and the admin port of a proxy, and istiod's debug port.
 
+mod counted;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -47,6 +49,7 @@ pub(super) fn answer(
         15021 if proxy.hung.is_some() => None,
         15021 if asked.path == "/healthz/ready" => healthy(proxy),
         15000 if proxy.hung.is_some() => None,
+        15000 if asked.path.starts_with("/clusters") => say(200, &counted::clusters(state, name).to_string()),
         15000 => admin(pod, name, asked, proxy, now),
         15021 => say(404, "Not Found"),
         _ => refused(),
@@ -80,6 +83,9 @@ fn agent(
             state.control.quit(namespace, name, now);
             say(200, "OK")
         }
+        // Istio's metrics live in Envoy: where that does not answer they are not there.
+        ("/stats/prometheus", "GET") if proxy.hung.is_some() => say(200, "# the proxy does not answer\n"),
+        ("/stats/prometheus", "GET") => say(200, &counted::page(state, name)),
         ("/drain" | "/quitquitquit" | "/healthz/ready", _) => say(405, "Method Not Allowed\n"),
         _ => say(404, "404 page not found\n"),
     }

@@ -71,7 +71,7 @@ impl Cluster {
 
 /// What the simulation can tell with Prometheus. The others need what it has none of: the week before, pods that
 /// were made within the hour, ztunnel, a collector of traces, and sources that are not built yet.
-const TOLD: [&str; 37] = [
+const TOLD: [&str; 38] = [
     "config.distribution",
     "config.distribution_success",
     "config.last_applied",
@@ -101,6 +101,7 @@ const TOLD: [&str; 37] = [
     "traffic.circuit_breaker_trips",
     "traffic.connection_failures",
     "traffic.connection_resets",
+    "traffic.ejected_hosts",
     "traffic.latency_p50",
     "traffic.latency_p95",
     "traffic.latency_p99",
@@ -216,6 +217,31 @@ fn without_prometheus_traffic_is_unknown_and_says_what_to_do() {
     assert_eq!(code, 0, "unknown is no finding");
     assert_eq!(out, include_str!("health/no_prometheus.txt"));
     assert!(out.lines().all(|line| line.chars().count() <= 80) && !out.contains('\u{1b}'), "{out}");
+}
+
+// Mutations: growth from one look; pages that are not scraped, or of which the second replaces the first; the
+// word of a page for that of a Prometheus.
+#[test]
+fn with_a_kubeconfig_alone_two_looks_tell_of_traffic() {
+    let cluster = Cluster::with(&["bad_route"]);
+    let mesh: Value = within("the second look tells of the bad route", || {
+        let (code, out) = cluster.bare(&["--over", "8s", "-o", "json"]);
+        (code == 2).then(|| serde_json::from_str(&out).expect("JSON"))
+    });
+    for (id, source) in [("traffic.route_error_rate", "scrape"), ("traffic.upstream_errors", "envoy")] {
+        let found = one(&mesh, id);
+        assert_eq!((&found["level"], &found["source"]), (&json!("critical"), &json!(source)), "{found}");
+    }
+    let no_route = one(&mesh, "traffic.no_route");
+    assert_eq!(
+        (&no_route["level"], &no_route["source"]),
+        (&json!("healthy"), &json!("scrape")),
+        "{no_route}"
+    );
+    let (_, out) = cluster.bare(&["-o", "json"]);
+    let once: Value = serde_json::from_str(&out).expect("JSON");
+    let found = one(&once, "traffic.upstream_errors");
+    assert_eq!((&found["level"], found["value"].is_null()), (&json!("unknown"), true), "{found}");
 }
 
 // Mutations: a fault that moves others than its own indicators, or not all of them; 0 although something is
@@ -388,6 +414,7 @@ fn a_quiet_mesh_is_never_said_to_be_ill() {
                     "control_plane.replicas_answering",
                     "data_plane.proxy_liveness",
                     "data_plane.proxy_state",
+                    "traffic.ejected_hosts",
                 ];
                 let told = levels(&mesh).into_iter().filter(|(_, level)| level == "healthy");
                 let told: Vec<String> = told.map(|(id, _)| id).collect();

@@ -129,6 +129,8 @@ async fn hear(admin: &EnvoyAdmin, pods: &[Arc<Pod>], running: bool) -> AllHeard 
         }
         all.proxies.insert(pod, heard);
     }
+    // They came in the order in which they were answered.
+    all.gaps.sort();
     // One reason for all is enough: a right that is missing is missing a thousand times.
     if all.gaps.len() > 3 {
         let more = all.gaps.len() - 3;

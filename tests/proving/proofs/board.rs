@@ -186,11 +186,15 @@ async fn unmeasured(home: &Home, before: &Levels) -> anyhow::Result<()> {
 
 /// The levels of a mesh in which nothing is wrong, once they are so.
 async fn well(home: &Home) -> anyhow::Result<Levels> {
-    until("nothing is ill", LONG, async || {
+    let begun = Instant::now();
+    loop {
         let (_, whole) = asked(home).await?;
-        Ok(ill(&whole).is_empty().then(|| levels(&whole)))
-    })
-    .await
+        let ill = ill(&whole);
+        if ill.is_empty() {
+            return Ok(levels(&whole));
+        }
+        ensure!(begun.elapsed() < LONG, "nothing is wrong yet, and these are ill: {ill:?}");
+    }
 }
 
 /// Five minutes in which nothing is wrong: no look says critical, none says warning, and nothing that was known
