@@ -65,7 +65,15 @@ impl Windows {
                 self.compares = true;
                 return;
             }
-            _ => {}
+            Expr::VectorSelector(_)
+            | Expr::Aggregate(_)
+            | Expr::Unary(_)
+            | Expr::Binary(_)
+            | Expr::Paren(_)
+            | Expr::NumberLiteral(_)
+            | Expr::StringLiteral(_)
+            | Expr::Call(_)
+            | Expr::Extension(_) => {}
         }
         parts(expr).into_iter().for_each(|part| self.take(part));
     }

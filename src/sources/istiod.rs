@@ -90,12 +90,23 @@ impl Istiod {
             let ready = match answer {
                 Ok((200, _)) => Ok(Ok(())),
                 Ok((status, _)) => Ok(Err(format!("port {READY} answered {status} to /ready"))),
-                Err(Unanswered::Silent(why)) => Ok(Err(why)),
+                Err(Unanswered::Silent(why)) => self.silent(&replica, why).await,
                 Err(Unanswered::NotAsked(why)) => Err(format!("it could not be asked: {why}")),
             };
             (name(&replica), ready)
         });
         futures::future::join_all(told).await
+    }
+
+    /// A replica that kept silent where it tells whether it is ready. One that answers at its other port lives, and
+    /// may have been told to listen elsewhere.
+    async fn silent(&self, replica: &PodPort, why: String) -> Result<Result<(), String>, String> {
+        let call = Call::get("/version", TIME_LIMIT);
+        let port = MONITORING[0];
+        match self.transport.ask(&PodPort { port, ..replica.clone() }, &call).await {
+            Ok(_) => Err(format!("port {READY} keeps silent ({why}), while port {port} answers")),
+            Err(_) => Ok(Err(why)),
+        }
     }
 
     async fn ask_all<T>(

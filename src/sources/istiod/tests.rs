@@ -161,4 +161,14 @@ async fn each_question_has_its_own_port_pause_and_advice() {
         Arc::new(Ports(AtomicUsize::new(0), |_, _| Err(Unanswered::NotAsked("forbidden".to_owned()))));
     // Mutation: taking one who could not be asked for one that is not ready.
     assert!(Istiod::new(nobody).ready(&[replica()]).await.remove(0).1.is_err());
+    // Mutations: one that listens elsewhere as one that is down; one that hangs as one that may be well.
+    let elsewhere = |port: u16, _: &str| match port {
+        15014 => Ok((200, Vec::new())),
+        _ => Err(Unanswered::Silent("no answer".to_owned())),
+    };
+    let elsewhere = Istiod::new(Arc::new(Ports(AtomicUsize::new(0), elsewhere)));
+    assert!(elsewhere.ready(&[replica()]).await.remove(0).1.is_err());
+    let hangs = |_: u16, _: &str| Err(Unanswered::Silent("no answer".to_owned()));
+    let hangs = Istiod::new(Arc::new(Ports(AtomicUsize::new(0), hangs)));
+    assert_eq!(hangs.ready(&[replica()]).await.remove(0).1, Ok(Err("no answer".to_owned())));
 }

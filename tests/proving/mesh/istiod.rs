@@ -51,6 +51,10 @@ pub(crate) struct Options {
     pub(crate) listen: SocketAddr,
 }
 
+/// In a pod of its own it says at a port of its own whether it is ready, as the real one does.
+const MONITORING: u16 = 15_014;
+const READY: u16 = 8_080;
+
 /// The first argument of a test binary that is to be the stand-in.
 const ROLE: &str = "stand-in-for-istiod";
 
@@ -108,6 +112,12 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
     watches::start(&client, &plane, &mut tasks);
     tasks.spawn(serve::serve(listener, Arc::clone(&plane)));
+    if options.listen.port() == MONITORING {
+        let at = SocketAddr::new(options.listen.ip(), READY);
+        let listener =
+            tokio::net::TcpListener::bind(at).await.with_context(|| format!("cannot listen on {at}"))?;
+        tasks.spawn(serve::serve(listener, Arc::clone(&plane)));
+    }
     tasks.spawn(push_changes(Arc::clone(&plane)));
     tasks.spawn(look_for_proxies(Arc::clone(&plane)));
     match tasks.join_next().await {

@@ -72,10 +72,15 @@ fn ill(whole: &Value) -> Vec<String> {
     ill.map(|one| format!("{} {}: {}", one["indicator"], one["level"], one["why"])).collect()
 }
 
-/// Those that are at another level than before.
+/// Those that are ill, and those that were well before and are lost sight of. That more is known than before is no
+/// harm: a push, for one, tells how long pushes take.
 fn moved(before: &Levels, now: &Levels) -> Levels {
-    let other = |(id, level): &(&String, &String)| before.get(*id) != Some(*level);
-    now.iter().filter(other).map(|(id, level)| (id.clone(), level.clone())).collect()
+    let harmed = |(id, level): &(&String, &String)| match level.as_str() {
+        "healthy" => false,
+        "unknown" => before.get(*id).is_some_and(|level| level == "healthy"),
+        _ => true,
+    };
+    now.iter().filter(harmed).map(|(id, level)| (id.clone(), level.clone())).collect()
 }
 
 /// Waits until a fault has moved exactly these for some looks in a row. On its way there nothing else may have
