@@ -112,7 +112,58 @@ fn pod(name: &str, workload: &str) -> Value {
     pod
 }
 
-fn objects(not_ready: bool) -> Stub {
+/// As the node controller leaves a pod whose node is gone.
+fn lost(pod: &mut Value) {
+    for condition in pod["status"]["conditions"].as_array_mut().expect("a list") {
+        if condition["type"] == "Ready" {
+            condition["status"] = json!("False");
+            condition["lastTransitionTime"] = json!("2026-11-23T13:10:00Z");
+        }
+    }
+    for container in pod["status"]["containerStatuses"].as_array_mut().expect("a list") {
+        container["ready"] = json!(false);
+    }
+}
+
+fn istiod() -> Value {
+    json!({
+        "metadata": { "name": ISTIOD, "namespace": "istio-system", "uid": "istiod",
+            "creationTimestamp": "2026-11-23T12:30:00Z",
+            "labels": { "app": "istiod", "istio.io/rev": "default" },
+            "ownerReferences": [{ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "istiod-7d4f9c8b6d",
+                "uid": "r-istiod", "controller": true }] },
+        "spec": { "nodeName": "node-1", "containers": [{ "name": "discovery",
+            "image": "docker.io/istio/pilot:1.31.0", "resources": { "requests": { "memory": "2Gi" } } }] },
+        "status": { "phase": "Running", "podIP": "10.244.0.9",
+            "conditions": [{ "type": "Ready", "status": "True", "lastTransitionTime": "2026-11-23T12:31:00Z" }],
+            "containerStatuses": [{ "name": "discovery", "ready": true, "restartCount": 0,
+                "containerID": "containerd://istiod", "state": { "running": {} } }] },
+    })
+}
+
+fn replica_set(name: &str, namespace: &str, uid: &str, owner: &str) -> Value {
+    json!({ "metadata": { "namespace": namespace, "name": name, "uid": uid, "ownerReferences": [{
+        "apiVersion": "apps/v1", "kind": "Deployment", "name": owner, "uid": format!("d-{owner}"),
+        "controller": true }] } })
+}
+
+fn deployment(name: &str, namespace: &str, labels: &Value) -> Value {
+    json!({
+        "metadata": { "name": name, "namespace": namespace, "uid": format!("d-{name}"), "generation": 1,
+            "labels": labels },
+        "spec": { "replicas": 1, "template": { "spec": { "containers": [
+            { "name": "discovery", "image": "docker.io/istio/pilot:1.31.0" }] } } },
+        "status": { "observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1 },
+    })
+}
+
+fn service(name: &str) -> Value {
+    json!({ "metadata": { "name": name, "namespace": "shop", "uid": format!("s-{name}") },
+        "spec": { "selector": { "app": name }, "ports": [{ "name": "http", "port": 80, "targetPort": 8080 }] } })
+}
+
+/// The shop and its control plane; `pods` are those of the shop.
+fn cluster(mut pods: Vec<Value>) -> Stub {
     let stub = Stub::new();
     for plural in [
         "virtualservices",
@@ -129,77 +180,27 @@ fn objects(not_ready: bool) -> Stub {
     ] {
         stub.serve(plural, Served::Objects(Vec::new()));
     }
-    let mut pods: Vec<Value> = PODS.iter().map(|(name, workload)| pod(name, workload)).collect();
-    if not_ready {
-        for pod in pods.iter_mut().skip(1) {
-            for condition in pod["status"]["conditions"].as_array_mut().expect("a list") {
-                if condition["type"] == "Ready" {
-                    condition["status"] = json!("False");
-                    condition["lastTransitionTime"] = json!("2026-11-23T13:10:00Z");
-                }
-            }
-            for container in pod["status"]["containerStatuses"].as_array_mut().expect("a list") {
-                container["ready"] = json!(false);
-            }
-        }
-    }
-    let istiod = json!({
-        "metadata": { "name": ISTIOD, "namespace": "istio-system", "uid": "istiod",
-            "creationTimestamp": "2026-11-23T12:30:00Z",
-            "labels": { "app": "istiod", "istio.io/rev": "default" },
-            "ownerReferences": [{ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "istiod-7d4f9c8b6d",
-                "uid": "r-istiod", "controller": true }] },
-        "spec": { "nodeName": "node-1", "containers": [{ "name": "discovery", "image": "docker.io/istio/pilot:1.31.0",
-            "resources": { "requests": { "memory": "2Gi" } } }] },
-        "status": { "phase": "Running", "podIP": "10.244.0.9",
-            "conditions": [{ "type": "Ready", "status": "True", "lastTransitionTime": "2026-11-23T12:31:00Z" }],
-            "containerStatuses": [{ "name": "discovery", "ready": true, "restartCount": 0,
-                "containerID": "containerd://istiod", "state": { "running": {} } }] },
-    });
-    pods.push(istiod);
-    let replica_set = |name: &str, namespace: &str, uid: &str, owner: &str| {
-        json!({ "metadata": { "namespace": namespace, "name": name, "uid": uid, "ownerReferences": [
-            { "apiVersion": "apps/v1", "kind": "Deployment", "name": owner, "uid": format!("d-{owner}"), "controller": true }] } })
-    };
-    let deployment = |name: &str, namespace: &str, labels: Value| {
-        json!({ "metadata": { "name": name, "namespace": namespace, "uid": format!("d-{name}"), "generation": 1, "labels": labels },
-            "spec": { "replicas": 1, "template": { "spec": { "containers": [
-                { "name": "discovery", "image": "docker.io/istio/pilot:1.31.0" }] } } },
-            "status": { "observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1 } })
-    };
-    let workloads = PODS.iter().map(|(_, workload)| *workload);
-    stub.serve(
-        "replicasets",
-        Served::Objects(
-            workloads
-                .clone()
-                .map(|name| replica_set(name, "shop", name, name))
-                .chain([replica_set("istiod-7d4f9c8b6d", "istio-system", "r-istiod", "istiod")])
-                .collect(),
-        ),
-    );
-    stub.serve(
-        "deployments",
-        Served::Objects(
-            workloads
-                .map(|name| deployment(name, "shop", json!({})))
-                .chain([deployment(
-                    "istiod",
-                    "istio-system",
-                    json!({ "app": "istiod", "istio.io/rev": "default" }),
-                )])
-                .collect(),
-        ),
-    );
-    let service = |name: &str| {
-        json!({ "metadata": { "name": name, "namespace": "shop", "uid": format!("s-{name}") },
-            "spec": { "selector": { "app": name }, "ports": [{ "name": "http", "port": 80, "targetPort": 8080 }] } })
-    };
-    stub.serve("services", Served::Objects(vec![service("client"), service("server")]));
+    pods.push(istiod());
     stub.serve("pods", Served::Objects(pods));
+    let workloads = || PODS.iter().map(|(_, workload)| *workload);
+    let sets = workloads().map(|name| replica_set(name, "shop", name, name));
+    let of_istiod = replica_set("istiod-7d4f9c8b6d", "istio-system", "r-istiod", "istiod");
+    stub.serve("replicasets", Served::Objects(sets.chain([of_istiod]).collect()));
+    let deployments = workloads().map(|name| deployment(name, "shop", &json!({})));
+    let plane = deployment("istiod", "istio-system", &json!({ "app": "istiod", "istio.io/rev": "default" }));
+    stub.serve("deployments", Served::Objects(deployments.chain([plane]).collect()));
+    stub.serve("services", Served::Objects(vec![service("client"), service("server")]));
     stub.page("/readyz", include_str!("../../recorded/apiserver/readyz-verbose.txt"));
     stub.page("/metrics", include_str!("../../recorded/apiserver/metrics.prom"));
     stub
+}
+
+fn objects(not_ready: bool) -> Stub {
+    let mut pods: Vec<Value> = PODS.iter().map(|(name, workload)| pod(name, workload)).collect();
+    if not_ready {
+        pods.iter_mut().skip(1).for_each(lost);
+    }
+    cluster(pods)
 }
 
 /// A state of the recorded mesh.
@@ -212,9 +213,12 @@ struct State {
     differences: Differences,
 }
 
-fn states() -> Vec<State> {
-    let state = |name, at, differences| State { name, at, not_ready: false, differences };
-    let silent = |pod, port| ((pod, port, ""), None);
+fn state(name: &'static str, at: &'static str, differences: Differences) -> State {
+    State { name, at, not_ready: false, differences }
+}
+
+/// Those in which everybody answers.
+fn answered() -> Vec<State> {
     vec![
         state("healthy", "2026-11-23T12:42:50Z", Vec::new()),
         state(
@@ -245,6 +249,13 @@ fn states() -> Vec<State> {
                 ((CLIENT, 15000, "/stats"), Some(recorded!("envoy/stats-ejected.json"))),
             ],
         ),
+    ]
+}
+
+/// Those in which some keep silent, or are not ready; and one with certificates.
+fn others() -> Vec<State> {
+    let silent = |pod, port| ((pod, port, ""), None);
+    vec![
         // Half of those who could tell keep silent.
         state(
             "partial",
@@ -323,7 +334,7 @@ fn line(one: &IndicatorHealth) -> String {
 async fn each_recorded_state_gives_its_board() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/agent/health/boards");
     let mut wrong = Vec::new();
-    for state in states() {
+    for state in answered().into_iter().chain(others()) {
         let found = looked(&state).await;
         let text = board(&found);
         let golden = folder.join(format!("{}.txt", state.name));
