@@ -44,7 +44,7 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 
 use parts::Parts;
-use proofs::PROOFS;
+use proofs::{ALONE, PROOFS, Proof};
 
 /// Proofs mostly wait, but each of them starts a control plane: two a core at once.
 const AT_ONCE: usize = 4;
@@ -88,15 +88,22 @@ fn test() -> ExitCode {
     args.test_threads.get_or_insert(AT_ONCE);
     let missing = Parts::find().and_then(|_| isolation::possible()).err();
     if let Some(why) = missing.as_ref().filter(|_| !args.list) {
-        say(&format!("left out: the {} proofs of the proving ground, because {why}", PROOFS.len()));
+        say(&format!(
+            "left out: the {} proofs of the proving ground, because {why}",
+            PROOFS.len() + ALONE.len()
+        ));
     }
-    let ignored = missing.is_some();
-    let proofs =
-        PROOFS.iter().map(|(name, _)| Trial::test(*name, || isolation::run(name)).with_ignored_flag(ignored));
-    let trials = proofs.chain(mesh::trials()).collect();
-    let conclusion = libtest_mimic::run(&args, trials);
-    match table::show(&conclusion) {
-        Ok(()) => conclusion.exit_code(),
+    let trials = |of: &'static [(&'static str, Proof)]| {
+        let ignored = missing.is_some();
+        of.iter().map(move |(name, _)| Trial::test(*name, || isolation::run(name)).with_ignored_flag(ignored))
+    };
+    let conclusion = libtest_mimic::run(&args, trials(PROOFS).chain(mesh::trials()).collect());
+    let shown = table::show(&conclusion);
+    args.test_threads = Some(1);
+    let alone = libtest_mimic::run(&args, trials(ALONE).collect());
+    match shown {
+        Ok(()) if conclusion.has_failed() => conclusion.exit_code(),
+        Ok(()) => alone.exit_code(),
         Err(error) => ended("table", Err(error)),
     }
 }

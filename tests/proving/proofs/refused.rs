@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use kube::api::DeleteParams;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -93,7 +92,7 @@ async fn protect(ground: &Ground) -> anyhow::Result<()> {
 }
 
 /// A person adds a filter that the proxies were not built with.
-pub(super) async fn break_filter(ground: &Ground) -> anyhow::Result<()> {
+async fn break_filter(ground: &Ground) -> anyhow::Result<()> {
     let filter = json!({
         "name": "example.unregistered",
         "typed_config": {
@@ -112,12 +111,6 @@ pub(super) async fn break_filter(ground: &Ground) -> anyhow::Result<()> {
             },
         }))
         .await
-}
-
-/// The person takes it back.
-pub(super) async fn mend_filter(ground: &Ground) -> anyhow::Result<()> {
-    let filters = ground.api(SHOP, "networking.istio.io/v1alpha3", "EnvoyFilter");
-    filters.delete("broken", &DeleteParams::default()).await.map(|_| ()).context("the filter")
 }
 
 async fn reject(ground: &Ground, agent: &Agent<'_>) -> anyhow::Result<()> {
