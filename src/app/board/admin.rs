@@ -85,6 +85,9 @@ impl Boards {
             "no way to the admin ports of proxies is configured: they are reached by port-forward only \
              (sources.proxies, via: port_forward)",
         )?;
+        if scope.asking == Asking::Unasked {
+            return Err("admin ports are asked only for those who look".to_owned());
+        }
         let running = scope.asking == Asking::Rounds;
         let most = if running { RUNNING } else { ONE_LOOK };
         Ok(self

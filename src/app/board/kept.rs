@@ -15,6 +15,9 @@ const FRESH: Duration = Duration::from_secs(10);
 /// Made so often also where nobody asks, so that it is known since when something is ill, and where it goes.
 const UNASKED: Duration = Duration::from_secs(60);
 
+/// Pages that we scrape ourselves may be so old: each look at all of them costs a tenth of a megabyte a proxy.
+const SCRAPED: Duration = Duration::from_secs(60);
+
 /// What is kept of overviews.
 pub(super) type Kept = tokio::sync::Mutex<Made>;
 
@@ -36,20 +39,23 @@ impl Boards {
             return Arc::clone(kept);
         }
         let scope = Scope { asking: Asking::Rounds, ..Scope::default() };
+        self.scrape_again(SCRAPED).await;
         let surveys = self.survey(&scope).await;
         let found = Arc::new(made.looks.overview(surveys, self.clock.now()));
         made.last = Some((Instant::now(), Arc::clone(&found)));
         found
     }
 
-    /// Looks again and again, also where nobody asks.
+    /// Looks again and again, also where nobody asks: only to remember.
     pub async fn keep_looking(self: Arc<Self>) {
         let mut ticks = tokio::time::interval(UNASKED);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let scope = Scope { asking: Asking::Unasked, ..Scope::default() };
         loop {
             ticks.tick().await;
-            self.scrape().await;
-            self.overview().await;
+            let surveys = self.survey(&scope).await;
+            let mut made = self.overview.lock().await;
+            drop(made.looks.overview(surveys, self.clock.now()));
         }
     }
 }

@@ -42,6 +42,8 @@ pub enum Asking {
     Now,
     /// The running agent, round by round: what it heard last counts.
     Rounds,
+    /// The same, and nobody waits for the answer: who is asked for those who look only is left alone.
+    Unasked,
 }
 
 impl Scope {

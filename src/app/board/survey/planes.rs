@@ -73,7 +73,7 @@ impl Boards {
     /// How many times the mean the most loaded replica of each control plane has.
     pub(super) async fn read_balance(&self, scope: &Scope) -> Readings {
         let Some(istiod) = &self.istiod else { return (Vec::new(), vec![NO_ISTIOD.to_owned()]) };
-        let most = if scope.asking == Asking::Rounds { RUNNING } else { ONE_LOOK };
+        let most = if scope.asking == Asking::Now { ONE_LOOK } else { RUNNING };
         let planes = self.istiods(scope);
         let ports: Vec<_> =
             planes.iter().flat_map(|(_, pods)| pods.iter().map(|pod| Self::port(pod))).collect();

@@ -51,7 +51,7 @@ impl Boards {
         let targets: Vec<Target> = ripe.filter_map(|pod| proxies::target(pod)).collect();
         let told = match scope.asking {
             Asking::Now => self.ask_thrice(targets, &pods).await,
-            Asking::Rounds => self.heard_last(&pods),
+            Asking::Rounds | Asking::Unasked => self.heard_last(&pods),
         };
         let read = |pod: &Arc<Pod>| {
             let way = proxies::target(pod).map(|target| target.way()).unwrap_or_default();
