@@ -1,8 +1,8 @@
 //! A test double of Prometheus's query API: what it says about each host is set by the test, and so is how
 //! it misbehaves.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use meshmend::clock::Clock;
+use meshmend::rules::{By, Reader, RuleFiles, Rules};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -145,9 +146,38 @@ fn lock(said: &Mutex<Said>) -> MutexGuard<'_, Said> {
     said.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether Prometheus answers at all, asked so that it costs nothing.
+const PROBE: &str =
+    r#"sum by (destination_service) (increase(istio_requests_total{destination_service="-"}[1m]))"#;
+
+/// Whether it is, letter by letter, what the shipped catalogue asks where no act is measured by it.
+fn of_the_catalogue(promql: &str) -> bool {
+    static ASKED: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+        let catalogue =
+            Rules::load(&RuleFiles::embedded(), None).expect("what is shipped is right").rules.indicators;
+        let mut asked = BTreeSet::from([PROBE.to_owned()]);
+        for indicator in catalogue.iter() {
+            let Reader::Readings(ways) = &indicator.reader else { continue };
+            for way in ways {
+                if let By::Expression { value, samples, baseline } = &way.by {
+                    let current = baseline.as_ref().map(|baseline| &baseline.current);
+                    asked.extend([Some(value), samples.as_ref(), current].into_iter().flatten().cloned());
+                }
+            }
+        }
+        asked
+    });
+    ASKED.contains(promql)
+}
+
 async fn query(State(said): State<Arc<Mutex<Said>>>, body: String) -> Response {
     let promql = decode(body.strip_prefix("query=").unwrap_or_default());
     let Some((hosts, figure)) = understand(&promql) else {
+        if of_the_catalogue(&promql) {
+            // Nothing here exports what it asks about.
+            let nothing = vector(&BTreeMap::new(), Manner::KnowsNothing, Figure::All);
+            return answer(StatusCode::OK, "success", nothing);
+        }
         lock(&said).strange.push(promql);
         let error = json!({ "errorType": "bad_data", "error": "strange" });
         return answer(StatusCode::BAD_REQUEST, "error", error);
