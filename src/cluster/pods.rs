@@ -197,6 +197,12 @@ impl Pod {
         label(&self.labels, key)
     }
 
+    /// Whether it has a proxy of this mesh.
+    #[must_use]
+    pub fn is_meshed(&self, mesh: Mesh) -> bool {
+        self.proxy.as_ref().is_some_and(|proxy| proxy.mesh == mesh)
+    }
+
     /// Whether it has ended for good.
     #[must_use]
     pub fn is_over(&self) -> bool {

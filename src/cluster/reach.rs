@@ -33,6 +33,14 @@ pub struct PodPort {
     pub port: u16,
 }
 
+impl PodPort {
+    /// Namespace and name of the pod, parted by a slash.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.namespace, self.pod)
+    }
+}
+
 /// What to ask, and how long and how much to take for an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {

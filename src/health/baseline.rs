@@ -1,9 +1,8 @@
 //! Baselines: of a figure that is relative, those subjects that are there today and have nothing to compare with.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-/// Labels of a series.
-type Labels = BTreeMap<String, String>;
+use crate::model::series::Labels;
 
 /// The series of today that the figure says nothing about; one without a value today is not there. A new service is
 /// so, and every one where Prometheus is younger than the baseline.
@@ -28,7 +27,7 @@ mod tests {
     use super::*;
 
     fn labels(service: &str) -> Labels {
-        BTreeMap::from([("destination_service".to_owned(), service.to_owned())])
+        Labels::from([("destination_service".to_owned(), service.to_owned())])
     }
 
     // Mutations: those with a figure told as well; those without a value today; the other way round.

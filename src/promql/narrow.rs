@@ -51,29 +51,19 @@ struct Windows {
 
 impl Windows {
     fn take(&mut self, expr: &Expr) {
-        match expr {
-            Expr::MatrixSelector(of) => self.window(of.range, moved(of.vs.offset.as_ref())),
-            Expr::VectorSelector(VectorSelector { offset: Some(offset), .. }) => {
-                self.window(Duration::ZERO, moved(Some(offset)));
-            }
+        if let Expr::Subquery(of) = expr {
             // Its steps lie side by side: what is within looks back from each of them.
-            Expr::Subquery(of) => {
-                let mut within = Self::default();
-                within.take(&of.expr);
-                let all = of.range + within.longest.unwrap_or_default();
-                self.window(all, moved(of.offset.as_ref()));
-                self.compares = true;
-                return;
-            }
-            Expr::VectorSelector(_)
-            | Expr::Aggregate(_)
-            | Expr::Unary(_)
-            | Expr::Binary(_)
-            | Expr::Paren(_)
-            | Expr::NumberLiteral(_)
-            | Expr::StringLiteral(_)
-            | Expr::Call(_)
-            | Expr::Extension(_) => {}
+            let mut within = Self::default();
+            within.take(&of.expr);
+            self.window(of.range + within.longest.unwrap_or_default(), moved(of.offset.as_ref()));
+            self.compares = true;
+            return;
+        }
+        if let Expr::MatrixSelector(of) = expr {
+            self.window(of.range, moved(of.vs.offset.as_ref()));
+        }
+        if let Expr::VectorSelector(VectorSelector { offset: offset @ Some(_), .. }) = expr {
+            self.window(Duration::ZERO, moved(offset.as_ref()));
         }
         parts(expr).into_iter().for_each(|part| self.take(part));
     }

@@ -51,7 +51,7 @@ impl Agent {
             });
             page.map_err(|why| format!("{path} at port {AGENT} of {}/{}: {why}", pod.namespace, pod.pod))
         };
-        self.pauses.ask(&format!("{}/{}", pod.namespace, pod.pod), asked).await
+        self.pauses.ask(&pod.name(), asked).await
     }
 
     /// Whether the agent says that its proxy is ready.

@@ -102,7 +102,7 @@ impl EnvoyAdmin {
         let shown = path.split('?').next().unwrap_or_default();
         // A proxy that keeps silent at one page does so at the next. One that answers something else is asked on.
         let asked = async { self.transport.ask(&to, &call).await.map_err(|why| why.to_string()) };
-        let answer = self.pauses.ask(&format!("{}/{}", pod.namespace, pod.pod), asked).await;
+        let answer = self.pauses.ask(&pod.name(), asked).await;
         let told = answer.and_then(|(status, body)| read(status, &body));
         told.map_err(|why| format!("{shown} at port {ADMIN} of {}/{}: {why}", pod.namespace, pod.pod))
     }

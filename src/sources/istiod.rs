@@ -93,7 +93,7 @@ impl Istiod {
                 Err(Unanswered::Silent(why)) => self.silent(&replica, why).await,
                 Err(Unanswered::NotAsked(why)) => Err(format!("it could not be asked: {why}")),
             };
-            (name(&replica), ready)
+            (replica.name(), ready)
         });
         futures::future::join_all(told).await
     }
@@ -117,7 +117,7 @@ impl Istiod {
     ) -> Vec<Told<T>> {
         let read = &read;
         let told = replicas.iter().cloned().map(|replica| async move {
-            let name = name(&replica);
+            let name = replica.name();
             let words = question.pauses.ask(&name, self.ask(&replica, question, read)).await;
             (name, words)
         });
@@ -147,10 +147,6 @@ impl Istiod {
         }
         Err(last)
     }
-}
-
-fn name(replica: &PodPort) -> String {
-    format!("{}/{}", replica.namespace, replica.pod)
 }
 
 /// What to do about a status.

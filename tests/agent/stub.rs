@@ -35,6 +35,13 @@ impl Stub {
         Self { pages: Arc::default(), kinds: Arc::default(), news: broadcast::channel(64).0 }
     }
 
+    /// One with these kinds installed, and nothing of them there.
+    pub(crate) fn with_kinds(plurals: &[&str]) -> Self {
+        let stub = Self::new();
+        plurals.iter().for_each(|plural| stub.serve(plural, Served::Objects(Vec::new())));
+        stub
+    }
+
     fn kinds(&self) -> MutexGuard<'_, BTreeMap<String, Served>> {
         self.kinds.lock().expect("nobody panics with it")
     }

@@ -50,8 +50,7 @@ fn istiod(revision: &str, ready: u32) -> Value {
 
 /// A server with the recorded shop, and with all kinds installed.
 fn shop() -> Stub {
-    let stub = Stub::new();
-    for plural in [
+    let stub = Stub::with_kinds(&[
         "virtualservices",
         "destinationrules",
         "statefulsets",
@@ -61,9 +60,7 @@ fn shop() -> Stub {
         "nodes",
         "namespaces",
         "issuers",
-    ] {
-        stub.serve(plural, Served::Objects(Vec::new()));
-    }
+    ]);
     let replica_set = json!({ "metadata": { "namespace": "shop", "name": "client-v1-74867dcd64", "uid": "r",
         "ownerReferences": [{ "apiVersion": "apps/v1", "kind": "Deployment", "name": "client-v1", "uid": "d",
                               "controller": true }] } });

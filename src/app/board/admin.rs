@@ -1,9 +1,8 @@
 //! The admin ports of Istio's proxies: all that is read of them is heard in one go, because several indicators
 //! tell of it, and not more often than it changes what anybody does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::StreamExt as _;
 
@@ -12,14 +11,10 @@ use super::aged::Aged;
 use super::survey::{Asking, Scope};
 use crate::cluster::{Mesh, Pod, PodPort};
 use crate::model::subject::Subject;
-use crate::sources::envoy::{Configuration, EnvoyAdmin, Leaf, ServerInfo, Stat};
+use crate::sources::envoy::{ClusterStatus, Configuration, EnvoyAdmin, Leaf, ServerInfo, Stat};
 
 /// Connections under way at once, as for the readiness of proxies.
 const AT_ONCE: usize = 64;
-/// The indicators of one look share what was heard.
-const ONE_LOOK: Duration = Duration::from_secs(5);
-/// The running agent looks by itself, scrape after scrape: nobody acts by these readings.
-const RUNNING: Duration = Duration::from_secs(60);
 /// So many proxies the agent asks by itself. Each takes five questions, and they go through the API server.
 const MOST: usize = 200;
 
@@ -89,10 +84,9 @@ impl Boards {
             return Err("admin ports are asked only for those who look".to_owned());
         }
         let running = scope.asking == Asking::Rounds;
-        let most = if running { RUNNING } else { ONE_LOOK };
         Ok(self
             .heard
-            .get(most, |before| async move {
+            .get(scope.asking.oldest(), |before| async move {
                 let mut all = hear(admin, pods, running).await;
                 all.grown = before.map(|before| grown(&before.counted, &all.counted));
                 all
@@ -102,9 +96,7 @@ impl Boards {
 }
 
 async fn hear(admin: &EnvoyAdmin, pods: &[Arc<Pod>], running: bool) -> AllHeard {
-    let istio = |pod: &&Arc<Pod>| {
-        &*pod.phase == "Running" && pod.proxy.as_ref().is_some_and(|proxy| proxy.mesh == Mesh::Istio)
-    };
+    let istio = |pod: &&Arc<Pod>| &*pod.phase == "Running" && pod.is_meshed(Mesh::Istio);
     let pods: Vec<&Arc<Pod>> = pods.iter().filter(istio).collect();
     let asked = if running { pods.len().min(MOST) } else { pods.len() };
     let mut all = AllHeard::default();
@@ -140,8 +132,7 @@ async fn hear(admin: &EnvoyAdmin, pods: &[Arc<Pod>], running: bool) -> AllHeard 
         all.gaps.truncate(3);
         all.gaps.push(format!("and {more} more could not be read"));
     }
-    let names: std::collections::BTreeSet<String> =
-        pods.iter().map(|pod| format!("{}/{}", pod.namespace, pod.name)).collect();
+    let names: BTreeSet<String> = pods.iter().map(|pod| Boards::port(pod).name()).collect();
     admin.retain(|name| names.contains(name));
     all
 }
@@ -174,7 +165,7 @@ async fn one(admin: &EnvoyAdmin, at: &PodPort) -> (Heard, ByService) {
     let configuration = admin.configuration(at).await;
     let rejected_clusters = admin.stats(at).await.and_then(|stats| stats.get(Stat::RejectedClusters));
     let clusters = admin.clusters(at).await.map(|clusters| {
-        let of = |cluster: crate::sources::envoy::ClusterStatus| {
+        let of = |cluster: ClusterStatus| {
             let hosts = Hosts { all: cluster.hosts, ejected: cluster.ejected };
             let requests = Requests { all: cluster.requests, failed: cluster.errors };
             Some((cluster.service()?.to_owned(), hosts, requests)).filter(|_| hosts.all > 0)

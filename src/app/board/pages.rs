@@ -79,8 +79,7 @@ impl Boards {
         let Some(agent) = &self.agent else { return Vec::new() };
         let pods = self.cluster.proxies();
         let asks = |pod: &&std::sync::Arc<Pod>| {
-            let istio = pod.proxy.as_ref().is_some_and(|proxy| proxy.mesh == Mesh::Istio);
-            istio && &*pod.phase == "Running" && !pod.terminating
+            pod.is_meshed(Mesh::Istio) && &*pod.phase == "Running" && !pod.terminating
         };
         let ports: Vec<PodPort> = pods.iter().filter(asks).map(|pod| Self::port(pod)).collect();
         if ports.len() > most {
@@ -92,8 +91,7 @@ impl Boards {
             let page = agent.metrics(&port, keep).await;
             (PageOf { job: "envoy-stats", namespace: port.namespace, pod: port.pod }, page)
         };
-        let names: BTreeSet<String> =
-            ports.iter().map(|port| format!("{}/{}", port.namespace, port.pod)).collect();
+        let names: BTreeSet<String> = ports.iter().map(PodPort::name).collect();
         let mut pages: Vec<Page> =
             futures::stream::iter(ports.into_iter().map(page)).buffer_unordered(AT_ONCE).collect().await;
         agent.retain(|name| names.contains(name));

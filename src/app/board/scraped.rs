@@ -59,11 +59,6 @@ impl Scraped {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "seconds of this century are exact")]
-fn seconds(second: i64) -> f64 {
-    second as f64
-}
-
 /// The job whose pages have a metric, as Istio and Kubernetes name theirs.
 fn exporter(metric: &str) -> Option<&'static str> {
     const BEGINNINGS: [(&str, &str); 8] = [
@@ -174,17 +169,6 @@ impl Boards {
         #[expect(clippy::cast_precision_loss, reason = "milliseconds of this century are exact")]
         let at_s = now.as_millisecond() as f64 / 1_000.0;
         self.scraped.with(|scrapes| scrapes.take(at_s, round));
-    }
-
-    /// The same, unless it was done within this time.
-    pub(super) async fn scrape_again(&self, after: Duration) {
-        let now = self.clock.now().as_second();
-        let young = self.scraped.with(|scrapes| {
-            scrapes.at_s.is_some_and(|at_s| Duration::from_secs_f64((seconds(now) - at_s).max(0.0)) < after)
-        });
-        if !young {
-            self.scrape().await;
-        }
     }
 
     /// Requests by host over our own pages, as an indicator counts them.

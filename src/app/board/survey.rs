@@ -9,6 +9,7 @@ mod usage;
 mod ways;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -44,6 +45,17 @@ pub enum Asking {
     Rounds,
     /// The same, and nobody waits for the answer: who is asked for those who look only is left alone.
     Unasked,
+}
+
+impl Asking {
+    /// How old an answer may be that costs a question to each proxy, or a list of all of them. The indicators of one
+    /// look share what was heard; nobody acts by it while the agent runs.
+    pub(super) fn oldest(self) -> Duration {
+        match self {
+            Self::Now => Duration::from_secs(5),
+            Self::Rounds | Self::Unasked => Duration::from_secs(60),
+        }
+    }
 }
 
 impl Scope {
@@ -206,6 +218,11 @@ impl Boards {
         }
         (read, gaps)
     }
+}
+
+/// A number of objects or requests as a figure.
+fn count(number: impl TryInto<u32>) -> f64 {
+    f64::from(number.try_into().unwrap_or(u32::MAX))
 }
 
 pub(super) fn found(figure: Result<Figure, String>) -> Found {

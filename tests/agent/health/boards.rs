@@ -164,8 +164,7 @@ fn service(name: &str) -> Value {
 
 /// The shop and its control plane; `pods` are those of the shop.
 fn cluster(mut pods: Vec<Value>) -> Stub {
-    let stub = Stub::new();
-    for plural in [
+    let stub = Stub::with_kinds(&[
         "virtualservices",
         "destinationrules",
         "statefulsets",
@@ -177,9 +176,7 @@ fn cluster(mut pods: Vec<Value>) -> Stub {
         "clusterissuers",
         "certificates",
         "poddisruptionbudgets",
-    ] {
-        stub.serve(plural, Served::Objects(Vec::new()));
-    }
+    ]);
     pods.push(istiod());
     stub.serve("pods", Served::Objects(pods));
     let workloads = || PODS.iter().map(|(_, workload)| *workload);

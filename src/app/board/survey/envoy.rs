@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Readings, Scope, found};
+use super::{Readings, Scope, count, found};
 use crate::app::board::Boards;
 use crate::app::board::admin::Heard;
 use crate::cluster::{Mesh, Pod, Watched};
@@ -63,7 +63,6 @@ impl Boards {
         };
         let read = heard.hosts.iter().filter_map(|(host, hosts)| {
             let service = service(host)?;
-            let count = |number: usize| f64::from(u32::try_from(number).unwrap_or(u32::MAX));
             let figure = Figure { value: count(hosts.ejected) / count(hosts.all), samples: count(hosts.all) };
             let way = format!("GET /clusters at port 15000 of every proxy, for {host}");
             Some(self.taken("envoy", (service, Found::Figure(figure)), way))
@@ -81,7 +80,6 @@ impl Boards {
             return (Vec::new(), vec![ONE_LOOK.to_owned()]);
         };
         let read = grown.iter().filter_map(|(host, requests)| {
-            let count = |number: u64| f64::from(u32::try_from(number).unwrap_or(u32::MAX));
             let (all, failed) = (count(requests.all), count(requests.failed));
             let found = if requests.all == 0 {
                 Found::Idle("no requests between the last two looks".to_owned())
@@ -100,7 +98,7 @@ impl Boards {
         page: &str,
         read: impl Fn(&Heard) -> (Found, String),
     ) -> Readings {
-        let istio = |pod: &Arc<Pod>| pod.proxy.as_ref().is_some_and(|proxy| proxy.mesh == Mesh::Istio);
+        let istio = |pod: &Arc<Pod>| pod.is_meshed(Mesh::Istio);
         let pods: Vec<Arc<Pod>> = self.asked(scope).into_iter().filter(istio).collect();
         let heard = match self.admin_ports(scope, &pods).await {
             Ok(heard) => heard,

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Asking, Readings, Scope};
+use super::{Readings, Scope, count};
 use crate::app::board::Boards;
 use crate::cluster::{ControlPlane, Mesh, Pod, Watched};
 use crate::health::{Found, Sync, Taken};
@@ -16,15 +15,8 @@ use crate::model::subject::Subject;
 
 /// Below so many connections a difference of one is a large share.
 const FEW: usize = 20;
-/// The running agent asks istiod for lists of its proxies no more often: they hold two kilobytes for each.
-const RUNNING: Duration = Duration::from_secs(60);
-const ONE_LOOK: Duration = Duration::from_secs(5);
 
 const NO_ISTIOD: &str = "no source istiod is configured";
-
-fn count(number: usize) -> f64 {
-    f64::from(u32::try_from(number).unwrap_or(u32::MAX))
-}
 
 impl Boards {
     /// Istio's control planes, with those of their replicas that run.
@@ -73,7 +65,6 @@ impl Boards {
     /// How many times the mean the most loaded replica of each control plane has.
     pub(super) async fn read_balance(&self, scope: &Scope) -> Readings {
         let Some(istiod) = &self.istiod else { return (Vec::new(), vec![NO_ISTIOD.to_owned()]) };
-        let most = if scope.asking == Asking::Now { ONE_LOOK } else { RUNNING };
         let planes = self.istiods(scope);
         let ports: Vec<_> =
             planes.iter().flat_map(|(_, pods)| pods.iter().map(|pod| Self::port(pod))).collect();
@@ -81,7 +72,7 @@ impl Boards {
             let told = istiod.connected(&ports).await.into_iter();
             told.map(|(name, told)| (name, told.map(|connected| connected.clients))).collect()
         };
-        let told = self.connected.get(most, |_| asked).await;
+        let told = self.connected.get(scope.asking.oldest(), |_| asked).await;
         let read = planes.iter().map(|(plane, pods)| {
             let (found, note) = balance(pods, &told);
             let way = format!("GET /debug/adsz of every replica of {}", plane.subject());
@@ -92,7 +83,7 @@ impl Boards {
 
     /// How long the oldest push to each proxy waits for its acknowledgement.
     pub(super) async fn read_waits(&self, scope: &Scope) -> Readings {
-        let istio = |pod: &Arc<Pod>| pod.proxy.as_ref().is_some_and(|proxy| proxy.mesh == Mesh::Istio);
+        let istio = |pod: &Arc<Pod>| pod.is_meshed(Mesh::Istio);
         let pods = self.asked(scope).into_iter().filter(istio);
         let merged = self.picture().await;
         let now = self.clock.elsewhere();
@@ -127,7 +118,7 @@ pub(in crate::app::board) type Loads = BTreeMap<String, Result<usize, String>>;
 fn balance(pods: &[Arc<Pod>], told: &Loads) -> (Found, String) {
     let mut loads = Vec::new();
     for pod in pods {
-        let name = format!("{}/{}", pod.namespace, pod.name);
+        let name = Boards::port(pod).name();
         match told.get(&name) {
             Some(Ok(clients)) => loads.push((*clients, name)),
             Some(Err(why)) => return (Found::Unread(format!("{name}: {why}")), String::new()),

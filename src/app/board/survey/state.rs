@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Readings, Scope, found};
+use super::{Readings, Scope, count, found};
 use crate::app::board::{Boards, istiod, objects};
 use crate::cluster::{Mesh, Pod, Watched};
 use crate::health::{Found, Merged, NO_PROMETHEUS, Taken};
@@ -87,7 +87,6 @@ impl Boards {
     /// Share of our watches that are interrupted or forbidden.
     pub(super) fn read_watches(&self) -> Taken {
         let bad: Vec<String> = self.cluster.findings().into_iter().chain(self.cluster.troubles()).collect();
-        let count = |number: usize| f64::from(u32::try_from(number).unwrap_or(u32::MAX));
         let all = count(self.cluster.watched().max(bad.len()).max(1));
         let subject = Subject::new("", "APIServer", "", "kubernetes");
         let found = Found::Figure(Figure { value: count(bad.len()) / all, samples: all });
@@ -111,7 +110,7 @@ impl Boards {
     /// A verdict on where each proxy of Istio stands with istiod. What is not well is looked at twice.
     pub(super) async fn read_standing(&self, scope: &Scope, well: impl Fn(SyncState) -> bool) -> Readings {
         const WAY: &str = "GET /debug/syncz of every replica of istiod";
-        let ours = |pod: &Arc<Pod>| pod.proxy.as_ref().is_some_and(|proxy| proxy.mesh == Mesh::Istio);
+        let ours = |pod: &Arc<Pod>| pod.is_meshed(Mesh::Istio);
         let pods: Vec<Arc<Pod>> = self.asked(scope).into_iter().filter(ours).collect();
         let ill = |merged: &Merged| {
             pods.iter().any(|pod| !merged.sync(&pod.subject()).is_ok_and(|sync| well(sync.state)))

@@ -1,5 +1,6 @@
 //! The survey of what control planes and proxies use of what they may use, from metrics.k8s.io.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Readings, Scope};
@@ -47,7 +48,7 @@ impl Boards {
             None if self.cluster.sees("*") => vec![None],
             None => self.cluster.namespaces().iter().map(|name| Some(name.as_str())).collect(),
         };
-        let mut used = std::collections::BTreeMap::new();
+        let mut used = BTreeMap::new();
         for space in spaces {
             used.extend(self.usage.pods(space).await?);
         }
@@ -76,11 +77,7 @@ fn whole(bytes: u64) -> f64 {
     bytes
 }
 
-fn used_by(
-    used: &std::collections::BTreeMap<Subject, PodUsage>,
-    pod: &Subject,
-    container: &str,
-) -> Option<Usage> {
+fn used_by(used: &BTreeMap<Subject, PodUsage>, pod: &Subject, container: &str) -> Option<Usage> {
     used.get(pod)?.containers.get(container).copied()
 }
 

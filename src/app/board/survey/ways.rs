@@ -8,11 +8,9 @@ use crate::app::board::scraped::Answered;
 use crate::cluster::Mesh;
 use crate::health::{Found, Taken, no_baseline, subject_of, without_baseline};
 use crate::model::indicator::Figure;
+use crate::model::series::Labels;
 use crate::model::subject::Subject;
 use crate::rules::{Baseline, By, Indicator, MeshName, State, Way};
-
-/// Labels of a series.
-type Labels = BTreeMap<String, String>;
 
 /// Why an expression tells nothing: absent is not zero.
 const NO_SERIES: &str = "Prometheus has no series for it";
@@ -143,7 +141,7 @@ impl Boards {
             weights.extend(self.series(samples).await?.0);
         }
         let source = self.metrics_source();
-        let weight = |labels: &BTreeMap<String, String>| match samples {
+        let weight = |labels: &Labels| match samples {
             None => Ok(enough),
             Some(_) => {
                 weights.get(labels).cloned().unwrap_or_else(|| Err("no samples stand behind it".to_owned()))
