@@ -109,20 +109,40 @@ impl Query {
     /// The metrics it reads.
     #[must_use]
     pub fn metrics(&self) -> BTreeSet<String> {
+        metrics(&self.expr)
+    }
+
+    /// Those of them that it takes for counters, because it asks how fast they grow.
+    #[must_use]
+    pub fn counters(&self) -> BTreeSet<String> {
         let (mut open, mut found) = (vec![&self.expr], BTreeSet::new());
         while let Some(expr) = open.pop() {
-            let selector = if let Expr::MatrixSelector(of) = expr {
-                Some(&of.vs)
-            } else if let Expr::VectorSelector(of) = expr {
-                Some(of)
+            if let Expr::Call(call) = expr
+                && range::counts(call.func.name)
+            {
+                found.extend(metrics(expr));
             } else {
-                None
-            };
-            found.extend(selector.and_then(select::metric).map(str::to_owned));
-            open.extend(parts(expr));
+                open.extend(parts(expr));
+            }
         }
         found
     }
+}
+
+fn metrics(of: &Expr) -> BTreeSet<String> {
+    let (mut open, mut found) = (vec![of], BTreeSet::new());
+    while let Some(expr) = open.pop() {
+        let selector = if let Expr::MatrixSelector(of) = expr {
+            Some(&of.vs)
+        } else if let Expr::VectorSelector(of) = expr {
+            Some(of)
+        } else {
+            None
+        };
+        found.extend(selector.and_then(select::metric).map(str::to_owned));
+        open.extend(parts(expr));
+    }
+    found
 }
 
 /// Letters that are part of the grammar. Quotes end as the parser sees them: an escaped one does not, unless it is

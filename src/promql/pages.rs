@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ENDED, Point, Points, Selection};
+use super::{ENDED, Point, Points, Query, Selection};
 use crate::model::series::{Labels, Sample};
 
 /// Of the points of a series this part is never thinned out: the newest quarter.
@@ -22,6 +22,7 @@ const MOST_SERIES: usize = 5_000;
 #[derive(Debug)]
 pub struct Pages {
     wanted: BTreeSet<String>,
+    counters: BTreeSet<String>,
     keep_s: f64,
     most: usize,
     targets: BTreeMap<String, Page>,
@@ -33,6 +34,8 @@ struct Page {
     times: Vec<f64>,
     words: Words,
     series: BTreeMap<u32, BTreeMap<Box<[u32]>, Vec<f64>>>,
+    /// Whether the newest page could be had.
+    whole: bool,
 }
 
 /// Words by number, and their numbers.
@@ -79,15 +82,24 @@ impl Words {
 }
 
 impl Pages {
-    /// Keeps the metrics of these names for so many seconds, with at most so many points a series (no fewer
+    /// Keeps what these expressions read for so many seconds, with at most so many points a series (no fewer
     /// than 8).
     #[must_use]
-    pub fn new(wanted: BTreeSet<String>, keep_s: f64, most: usize) -> Self {
-        Self { wanted, keep_s, most: most.max(FEWEST), targets: BTreeMap::new() }
+    pub fn new(queries: &[Query], keep_s: f64, most: usize) -> Self {
+        let wanted = queries.iter().flat_map(Query::metrics).collect();
+        let counters = queries.iter().flat_map(Query::counters).collect();
+        Self { wanted, counters, keep_s, most: most.max(FEWEST), targets: BTreeMap::new() }
+    }
+
+    /// The metrics that are kept.
+    #[must_use]
+    pub fn wanted(&self) -> &BTreeSet<String> {
+        &self.wanted
     }
 
     /// Takes what a target said at a time, in seconds since 1970. A series that was there before and is not now
-    /// has ended. A page that could not be had is one without samples.
+    /// has ended. A counter that is new on a page that was had the last time too began there, at zero: the first
+    /// errors of a service are its first series of errors.
     ///
     /// # Errors
     /// The page is not newer than the last one of this target, or has too many series that are wanted. Then
@@ -98,15 +110,39 @@ impl Pages {
         if count > MOST_SERIES {
             return Err(format!("the page of {target} has {count} series, at most {MOST_SERIES} are kept"));
         }
-        let known = self.targets.get(target).and_then(|page| page.times.last());
+        let found: Vec<&Sample> = wanted().collect();
+        let began = |metric: &str| if self.counters.contains(metric) { 0.0 } else { ENDED };
+        let page = Self::room(&mut self.targets, (self.keep_s, self.most), (target, at_s))?;
+        page.add(at_s, &found, began);
+        page.whole = true;
+        Ok(())
+    }
+
+    /// Takes that the page of a target could not be had: its series end, and where it begins to count again is
+    /// not known.
+    ///
+    /// # Errors
+    /// The time is not after that of the last page.
+    pub fn miss(&mut self, target: &str, at_s: f64) -> Result<(), String> {
+        let page = Self::room(&mut self.targets, (self.keep_s, self.most), (target, at_s))?;
+        page.add(at_s, &[], |_| ENDED);
+        page.whole = false;
+        Ok(())
+    }
+
+    /// The pages of a target, with room for one more.
+    fn room<'p>(
+        targets: &'p mut BTreeMap<String, Page>,
+        (keep_s, most): (f64, usize),
+        (target, at_s): (&str, f64),
+    ) -> Result<&'p mut Page, String> {
+        let known = targets.get(target).and_then(|page| page.times.last());
         if known.is_some_and(|last| at_s.is_nan() || *last >= at_s) {
             return Err(format!("the page of {target} is not newer than the one before"));
         }
-        let found: Vec<&Sample> = wanted().collect();
-        let page = self.targets.entry(target.to_owned()).or_default();
-        page.make_room(at_s - self.keep_s, self.most);
-        page.add(at_s, &found);
-        Ok(())
+        let page = targets.entry(target.to_owned()).or_default();
+        page.make_room(at_s - keep_s, most);
+        Ok(page)
     }
 
     /// Forgets a target that is gone.
@@ -165,7 +201,7 @@ impl Page {
         }
     }
 
-    fn add(&mut self, at_s: f64, samples: &[&Sample]) {
+    fn add(&mut self, at_s: f64, samples: &[&Sample], began: impl Fn(&str) -> f64) {
         let before = self.times.len();
         self.times.push(at_s);
         for sample in samples {
@@ -174,6 +210,10 @@ impl Page {
                 labels.flat_map(|(name, value)| [self.words.keep(name), self.words.keep(value)]).collect();
             let of_metric = self.series.entry(self.words.keep(&sample.name)).or_default();
             let values = of_metric.entry(labels).or_default();
+            if values.is_empty() && before > 0 && self.whole {
+                values.resize(before - 1, ENDED);
+                values.push(began(&sample.name));
+            }
             values.resize(before, ENDED);
             grow(values);
             values.push(sample.value);

@@ -44,6 +44,11 @@ pub(super) fn known(function: &str) -> bool {
     )
 }
 
+/// Whether a function takes what it is given for a counter.
+pub(super) fn counts(function: &str) -> bool {
+    matches!(function, "rate" | "increase")
+}
+
 /// A function of the points of each series.
 pub(super) fn over(function: &str, of: &Expr, at: At<'_>) -> Result<Vector, String> {
     let mut found = Vec::new();

@@ -22,12 +22,16 @@ const POINTS: usize = 80;
 const MOST_PROXIES: usize = 200;
 /// A window is open on its left, and the oldest point has to lie in it.
 const OPEN_S: f64 = 1.0;
+/// Pages older than two rounds of the agent's tell what was, not what is: it scrapes once a minute, and only for
+/// those who ask.
+const OLDEST_S: f64 = 120.0;
+/// Why old pages tell nothing.
+const LONG_AGO: &str = "no Prometheus is configured, and nobody has looked lately";
 
 /// What was scraped.
 pub(super) struct Scraped(Mutex<Scrapes>);
 
 struct Scrapes {
-    wanted: BTreeSet<String>,
     pages: Pages,
     /// Of the last round, in seconds since 1970.
     at_s: Option<f64>,
@@ -41,21 +45,20 @@ pub(super) type Answered = (Vec<OneSeries>, Vec<String>);
 impl Scraped {
     /// Nothing yet, of what these indicators read.
     pub(super) fn of(catalogue: &Catalogue) -> Self {
-        let wanted = wanted(catalogue);
-        let pages = Pages::new(wanted.clone(), KEPT_S, POINTS);
-        Self(Mutex::new(Scrapes { wanted, pages, at_s: None, failed: BTreeMap::new() }))
+        let pages = Pages::new(&expressions(catalogue), KEPT_S, POINTS);
+        Self(Mutex::new(Scrapes { pages, at_s: None, failed: BTreeMap::new() }))
     }
 
     fn with<T>(&self, see: impl FnOnce(&mut Scrapes) -> T) -> T {
         see(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What an expression gives over the pages of the last rounds.
+    /// What an expression gives over the pages of the last rounds; now, in seconds since 1970.
     ///
     /// # Errors
-    /// Nothing was scraped that has it, or not for long enough.
-    pub(super) fn series(&self, text: &str) -> Result<Answered, String> {
-        self.with(|scrapes| scrapes.series(text))
+    /// Nothing was scraped that has it, or not for long enough, or only long ago.
+    fn series(&self, text: &str, now_s: f64) -> Result<Answered, String> {
+        self.with(|scrapes| scrapes.series(text, now_s))
     }
 }
 
@@ -74,8 +77,8 @@ fn exporter(metric: &str) -> Option<&'static str> {
     BEGINNINGS.iter().find(|(beginning, _)| metric.starts_with(beginning)).map(|(_, job)| *job)
 }
 
-/// The metrics that expressions read.
-fn wanted(catalogue: &Catalogue) -> BTreeSet<String> {
+/// The expressions of indicators.
+fn expressions(catalogue: &Catalogue) -> Vec<Query> {
     let mut texts = Vec::new();
     for indicator in catalogue.iter() {
         match &indicator.reader {
@@ -93,7 +96,7 @@ fn wanted(catalogue: &Catalogue) -> BTreeSet<String> {
         }
     }
     // One that is no PromQL was refused when the catalogue was read.
-    texts.iter().filter_map(|text| Query::parse(text).ok()).flat_map(|query| query.metrics()).collect()
+    texts.iter().filter_map(|text| Query::parse(text).ok()).collect()
 }
 
 impl Scrapes {
@@ -106,20 +109,22 @@ impl Scrapes {
         gone.iter().for_each(|target| self.pages.forget(target));
         for (of, page) in round {
             // Without a page its series end: what was true of it a while ago is not what is.
-            let (samples, mut failed) = match page {
-                Ok(samples) => (samples, None),
-                Err(why) => (Vec::new(), Some(why)),
+            let taken = match page {
+                Ok(samples) => self.pages.take(&name(&of), at_s, &samples),
+                Err(why) => self.pages.miss(&name(&of), at_s).and(Err(why)),
             };
-            failed = failed.or(self.pages.take(&name(&of), at_s, &samples).err());
-            if let Some(why) = failed {
+            if let Err(why) = taken {
                 self.failed.insert(of, why);
             }
         }
         self.at_s = Some(at_s);
     }
 
-    fn series(&self, text: &str) -> Result<Answered, String> {
+    fn series(&self, text: &str, now_s: f64) -> Result<Answered, String> {
         let at_s = self.at_s.ok_or(NO_PROMETHEUS)?;
+        if now_s - at_s > OLDEST_S {
+            return Err(LONG_AGO.to_owned());
+        }
         let query = Query::parse(text)?;
         let metrics = query.metrics();
         let Some(held_s) = self.pages.held_s(&metrics) else { return Err(self.nobody_has(&metrics)) };
@@ -163,12 +168,22 @@ impl Boards {
         if self.prometheus.is_some() {
             return;
         }
-        let wanted = self.scraped.with(|scrapes| scrapes.wanted.clone());
+        let wanted = self.scraped.with(|scrapes| scrapes.pages.wanted().clone());
         let round = self.pages(&wanted, MOST_PROXIES).await;
-        let now = self.clock.now();
-        #[expect(clippy::cast_precision_loss, reason = "milliseconds of this century are exact")]
-        let at_s = now.as_millisecond() as f64 / 1_000.0;
+        let at_s = self.now_s();
         self.scraped.with(|scrapes| scrapes.take(at_s, round));
+    }
+
+    /// Now, in seconds since 1970.
+    fn now_s(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds of this century are exact")]
+        let milliseconds = self.clock.now().as_millisecond() as f64;
+        milliseconds / 1_000.0
+    }
+
+    /// What an expression gives over our own pages.
+    pub(super) fn scraped_series(&self, text: &str) -> Result<Answered, String> {
+        self.scraped.series(text, self.now_s())
     }
 
     /// Requests by host over our own pages, as an indicator counts them.
@@ -180,7 +195,7 @@ impl Boards {
         let queries = traffic::queries(indicator)?;
         let (samples, bad) = queries.fill(hosts, queries.window_s);
         let by_host = |text: &str| -> Result<ByHost<f64>, String> {
-            let (series, gaps) = self.scraped.series(text)?;
+            let (series, gaps) = self.scraped_series(text)?;
             // A proxy that is missing may be the one that failed.
             if let Some(gap) = gaps.into_iter().next() {
                 return Err(gap);

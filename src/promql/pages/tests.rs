@@ -1,7 +1,5 @@
 //! Tests of kept pages.
 
-use std::collections::BTreeSet;
-
 use super::Pages;
 use crate::model::series::{Labels, Sample};
 use crate::promql::Query;
@@ -11,7 +9,8 @@ fn sample(name: &str, pod: &str, value: f64) -> Sample {
 }
 
 fn pages(keep_s: f64, most: usize) -> Pages {
-    Pages::new(BTreeSet::from(["x".to_owned()]), keep_s, most)
+    let queries = ["x", "rate(counted[1m])"].map(|text| Query::parse(text).unwrap());
+    Pages::new(&queries, keep_s, most)
 }
 
 fn asked(pages: &Pages, text: &str, now_s: f64) -> Vec<f64> {
@@ -31,7 +30,7 @@ fn what_is_no_longer_on_the_page_has_ended() {
     assert_eq!(asked(&pages, "count_over_time(x[1m])", 110.0), [2.0, 1.0, 1.0]);
     assert_eq!(asked(&pages, "y", 110.0), Vec::<f64>::new());
     assert_eq!(asked(&pages, r#"x{pod=~"r|s"}"#, 110.0), [7.0]);
-    pages.take("a", 120.0, &[]).unwrap();
+    pages.miss("a", 120.0).unwrap();
     assert_eq!(asked(&pages, "x", 120.0), [7.0]);
     pages.take("a", 130.0, &[sample("x", "q", 4.0)]).unwrap();
     assert_eq!(asked(&pages, r#"x{pod="q"}"#, 130.0), [4.0]);
@@ -40,6 +39,27 @@ fn what_is_no_longer_on_the_page_has_ended() {
     // Mutation: a page of the same second overwrites the one before, or is put behind it.
     assert!(pages.take("a", 130.0, &[sample("x", "q", 9.0)]).is_err());
     assert_eq!(asked(&pages, r#"x{pod="q"}"#, 130.0), [4.0]);
+}
+
+// Mutations: the first errors of a service as none, because growth takes two points; a page that failed as one that
+// had no errors, so that all errors since the start of a proxy are those of now; a gauge that began at zero.
+#[test]
+fn a_counter_that_is_new_on_a_page_began_at_zero() {
+    let mut pages = pages(600.0, 80);
+    let grown = |pages: &Pages, now_s| asked(pages, "increase(counted[30s])", now_s);
+    pages.take("a", 100.0, &[]).unwrap();
+    pages.take("a", 130.0, &[sample("counted", "p", 12.0), sample("x", "p", 7.0)]).unwrap();
+    assert_eq!(grown(&pages, 130.0), Vec::<f64>::new(), "a window is open on its left");
+    assert_eq!(asked(&pages, "increase(counted[31s])", 130.0), [12.0]);
+    assert_eq!(asked(&pages, "min_over_time(x[1m])", 130.0), [7.0]);
+    pages.miss("a", 160.0).unwrap();
+    pages.take("a", 190.0, &[sample("counted", "p", 13.0), sample("counted", "q", 500.0)]).unwrap();
+    assert_eq!(asked(&pages, "increase(counted[31s])", 190.0), Vec::<f64>::new());
+    // The first page of a target tells nothing of before it.
+    pages.take("b", 190.0, &[sample("counted", "r", 500.0)]).unwrap();
+    pages.take("b", 220.0, &[sample("counted", "r", 500.0)]).unwrap();
+    assert_eq!(grown(&pages, 221.0).len(), 0);
+    assert_eq!(asked(&pages, r#"increase(counted{pod="r"}[31s])"#, 220.0), [0.0]);
 }
 
 // Mutations: thinning out the newest points; dropping the oldest ones instead, which forgets the hour; a series

@@ -159,7 +159,7 @@ impl Boards {
     async fn series(&self, query: &str) -> Result<Answered, String> {
         match &self.prometheus {
             Some(prometheus) => Ok((prometheus.series(query).await?, Vec::new())),
-            None => self.scraped.series(query),
+            None => self.scraped_series(query),
         }
     }
 
