@@ -12,9 +12,18 @@ pub(super) fn warn(text: impl AsRef<str>) {
     writeln!(std::io::stderr(), "{}", text.as_ref()).ok();
 }
 
-/// Prints JSON.
+/// How much is written at once.
+const PIECE: usize = 256 << 10;
+
+/// Prints JSON, piece by piece: the board of a large cluster is a text of tens of megabytes.
 pub(super) fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    say(serde_json::to_string_pretty(value)?);
+    let mut out = std::io::BufWriter::with_capacity(PIECE, std::io::stdout().lock());
+    match serde_json::to_writer_pretty(&mut out, value) {
+        // Whoever has read enough closes the pipe.
+        Err(error) if error.is_io() => return Ok(()),
+        written => written?,
+    }
+    writeln!(out).and_then(|()| out.flush()).ok();
     Ok(())
 }
 

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
@@ -27,6 +28,8 @@ use request::{Call, Target};
 pub(super) use request::decode;
 
 type Answer = Result<(StatusCode, Value), Refused>;
+/// A list, as a text.
+type Page = Result<String, Refused>;
 
 /// Bodies larger than this are refused by the real server as well.
 const LARGEST: usize = 3 << 20;
@@ -73,12 +76,16 @@ async fn serve(State(sim): State<Arc<Sim>>, request: http::Request<Body>) -> Res
     if let Some(refused) = write::unknown_options(&call, &parts.method) {
         return refused.into_response();
     }
-    if parts.method == Method::GET
-        && call.watches()
-        && call.target.part.is_none()
-        && call.target.name.is_none()
-    {
-        return watch::watch(sim, call);
+    if call.target.part.is_none() && call.target.name.is_none() {
+        let page = match parts.method {
+            Method::GET if call.watches() => return watch::watch(sim, call),
+            Method::GET => Some(read::list(&sim, &call)),
+            Method::DELETE => Some(write::delete_all(&sim, &call)),
+            _ => None,
+        };
+        if let Some(page) = page {
+            return page.map(|page| ([(CONTENT_TYPE, "application/json")], page)).into_response();
+        }
     }
     let answer = match (call.target.part, &parts.method) {
         (None, &Method::GET) => read::get(&sim, &call),

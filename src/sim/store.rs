@@ -8,9 +8,11 @@ mod merge;
 mod settle;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::ops::{Bound, Deref};
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::kinds::Kind;
@@ -36,15 +38,50 @@ pub(super) struct Changed {
     pub(super) plural: String,
     pub(super) namespace: String,
     pub(super) kind: &'static str,
-    pub(super) object: Arc<Value>,
+    pub(super) object: Arc<Kept>,
     /// The object before, so that a watch with a selector sees it come and go.
-    pub(super) before: Option<Arc<Value>>,
+    pub(super) before: Option<Arc<Kept>>,
+}
+
+/// An object, with its text once a list has shown it: an API server keeps that as well.
+pub(super) struct Kept {
+    object: Value,
+    text: OnceLock<Box<RawValue>>,
+}
+
+impl Kept {
+    fn new(object: Value) -> Arc<Self> {
+        Arc::new(Self { object, text: OnceLock::new() })
+    }
+
+    /// Its text in lists, which is the same for everybody.
+    ///
+    /// # Errors
+    /// It cannot be written as JSON.
+    pub(super) fn text(
+        &self,
+        write: impl FnOnce() -> serde_json::Result<Box<RawValue>>,
+    ) -> serde_json::Result<&RawValue> {
+        if let Some(text) = self.text.get() {
+            return Ok(text);
+        }
+        let written = write()?;
+        Ok(self.text.get_or_init(|| written))
+    }
+}
+
+impl Deref for Kept {
+    type Target = Value;
+
+    fn deref(&self) -> &Value {
+        &self.object
+    }
 }
 
 /// The objects.
 #[derive(Default)]
 pub(super) struct Store {
-    objects: BTreeMap<Key, Arc<Value>>,
+    objects: BTreeMap<Key, Arc<Kept>>,
     version: u64,
     uids: u64,
     ring: VecDeque<Changed>,
@@ -100,7 +137,7 @@ impl Store {
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<&Value> {
-        self.objects.get(key).map(AsRef::as_ref)
+        self.objects.get(key).map(|kept| &kept.object)
     }
 
     /// Objects of a plural with their keys, in one namespace or all.
@@ -109,11 +146,19 @@ impl Store {
         plural: &'s str,
         namespace: Option<&'s str>,
     ) -> impl Iterator<Item = (&'s Key, &'s Value)> {
-        let from = (plural.to_owned(), namespace.unwrap_or_default().to_owned(), String::new());
+        self.kept_after(&before_all(plural, namespace), namespace).map(|(key, kept)| (key, &kept.object))
+    }
+
+    /// Objects of its plural behind a key, in one namespace or all. No object has an empty name.
+    pub(super) fn kept_after<'s>(
+        &'s self,
+        key: &Key,
+        namespace: Option<&'s str>,
+    ) -> impl Iterator<Item = (&'s Key, &'s Arc<Kept>)> + use<'s> {
+        let plural = key.0.clone();
         self.objects
-            .range(from..)
-            .take_while(move |((p, ns, _), _)| p == plural && namespace.is_none_or(|wanted| wanted == ns))
-            .map(|(key, object)| (key, object.as_ref()))
+            .range((Bound::Excluded(key.clone()), Bound::Unbounded))
+            .take_while(move |((p, ns, _), _)| *p == plural && namespace.is_none_or(|wanted| wanted == ns))
     }
 
     /// Objects of a plural, in one namespace or all.
@@ -213,7 +258,7 @@ impl Store {
             meta(&mut object).insert("generation".to_owned(), json!(generation + 1));
         }
         fields::sign(old, &mut object, write);
-        if object == **old {
+        if object == ***old {
             return Ok(object);
         }
         // A rehearsal shows the version as it was.
@@ -299,7 +344,7 @@ impl Store {
 
     fn take(&mut self, key: &Key, object: &Value) {
         let before = self.objects.remove(key);
-        self.tell(key, Arc::new(object.clone()), "DELETED", before);
+        self.tell(key, Kept::new(object.clone()), "DELETED", before);
     }
 
     /// A merge patch of the simulation on the main part.
@@ -316,12 +361,12 @@ impl Store {
     }
 
     fn put(&mut self, key: Key, object: Value, kind: &'static str) {
-        let object = Arc::new(object);
+        let object = Kept::new(object);
         let before = self.objects.insert(key.clone(), Arc::clone(&object));
         self.tell(&key, object, kind, before);
     }
 
-    fn tell(&mut self, key: &Key, object: Arc<Value>, kind: &'static str, before: Option<Arc<Value>>) {
+    fn tell(&mut self, key: &Key, object: Arc<Kept>, kind: &'static str, before: Option<Arc<Kept>>) {
         self.version += 1;
         let (plural, namespace) = (key.0.clone(), key.1.clone());
         self.ring.push_back(Changed { version: self.version, plural, namespace, kind, object, before });
@@ -329,6 +374,11 @@ impl Store {
             self.ring.pop_front();
         }
     }
+}
+
+/// The key before all objects of a plural, in one namespace or all.
+pub(super) fn before_all(plural: &str, namespace: Option<&str>) -> Key {
+    (plural.to_owned(), namespace.unwrap_or_default().to_owned(), String::new())
 }
 
 pub(super) fn meta(object: &mut Value) -> &mut Map<String, Value> {

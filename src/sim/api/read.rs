@@ -1,20 +1,19 @@
 //! Getting and listing.
 
-use axum::http::StatusCode;
-use serde_json::{Value, json};
+use std::sync::Arc;
 
-use super::Answer;
+use axum::http::StatusCode;
+use serde_json::json;
+
 use super::request::Call;
 use super::selector::Selector;
+use super::{Answer, Page};
 use crate::sim::Sim;
 use crate::sim::refused::Refused;
-use crate::sim::store::{Key, Store};
+use crate::sim::store::{Kept, Key, Store, before_all};
 
 pub(super) fn get(sim: &Sim, call: &Call) -> Answer {
     sim.with(|store, _| {
-        if call.target.name.is_none() {
-            return list(store, call).map(|list| (StatusCode::OK, list));
-        }
         let key = call.target.key()?;
         let found = store.get(&key).ok_or_else(|| Refused::not_found(&key))?;
         Ok((StatusCode::OK, call.form.one(&call.target, found)))
@@ -53,7 +52,12 @@ pub(super) fn no_version(version: &str) -> String {
     )
 }
 
-fn list(store: &Store, call: &Call) -> Result<Value, Refused> {
+/// A list, as a text.
+pub(super) fn list(sim: &Sim, call: &Call) -> Page {
+    sim.with(|store, _| page(store, call))
+}
+
+fn page(store: &Store, call: &Call) -> Page {
     let selector = Selector::of(call)?;
     let token = call.asks("continue").map(Token::of).transpose()?;
     if let Some(token) = token.as_ref().filter(|token| token.version < store.oldest()) {
@@ -70,17 +74,17 @@ fn list(store: &Store, call: &Call) -> Result<Value, Refused> {
         return Err(Refused::bad(text));
     }
     let namespace = call.target.namespace.as_deref();
-    let after = |key: &Key| {
-        token.as_ref().is_none_or(|token| (key.1.as_str(), key.2.as_str()) > (&token.after.0, &token.after.1))
-    };
-    let entries = store.entries(call.target.kind.plural, namespace);
-    let mut found: Vec<(&Key, &Value)> =
-        entries.filter(|(key, object)| after(key) && selector.picks(object)).collect();
+    let plural = call.target.kind.plural;
+    let after = token.as_ref().map_or_else(
+        || before_all(plural, namespace),
+        |token| (plural.to_owned(), token.after.0.clone(), token.after.1.clone()),
+    );
+    let mut entries = store.kept_after(&after, namespace).filter(|(_, object)| selector.picks(object));
+    let found: Vec<(&Key, &Arc<Kept>)> = entries.by_ref().take(limit.unwrap_or(usize::MAX)).collect();
+    let remaining = entries.count();
     let version = token.as_ref().map_or(store.version(), |token| token.version);
     let mut meta = json!({ "resourceVersion": version.to_string() });
-    if let Some(limit) = limit.filter(|limit| *limit < found.len()) {
-        let remaining = found.len() - limit;
-        found.truncate(limit);
+    if remaining > 0 {
         if let Some((last, _)) = found.last() {
             meta["continue"] = json!(Token::text(version, last));
         }
@@ -88,6 +92,6 @@ fn list(store: &Store, call: &Call) -> Result<Value, Refused> {
             meta["remainingItemCount"] = json!(remaining);
         }
     }
-    let objects: Vec<&Value> = found.into_iter().map(|(_, object)| object).collect();
-    Ok(call.form.list(&call.target, &objects, &meta))
+    let objects: Vec<&Kept> = found.into_iter().map(|(_, kept)| &**kept).collect();
+    call.form.list(&call.target, &objects, &meta)
 }

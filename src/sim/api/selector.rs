@@ -63,6 +63,9 @@ impl Selector {
     }
 
     pub(super) fn picks(&self, object: &Value) -> bool {
+        if self.is_empty() {
+            return true;
+        }
         let labels = object.pointer("/metadata/labels");
         let label = |key: &str| labels.and_then(|labels| labels.get(key)).and_then(Value::as_str);
         let field = |key: &str| text(object, &format!("/{}", key.replace('.', "/"))).to_owned();

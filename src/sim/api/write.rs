@@ -1,17 +1,19 @@
 //! Creating, changing and deleting.
 
+use std::sync::Arc;
+
 use axum::http::{Method, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::Answer;
 use super::request::Call;
+use super::{Answer, Page};
 use crate::model::merge::merged;
 use crate::sim::Sim;
 use crate::sim::control::text;
 use crate::sim::kinds::key;
 use crate::sim::refused::Refused;
-use crate::sim::store::{self, Force, Key, Part, Parting, Store, Write};
+use crate::sim::store::{self, Force, Kept, Key, Part, Parting, Store, Write};
 
 fn write<'c>(call: &'c Call, at: Timestamp) -> Write<'c> {
     let part = if call.target.part == Some("status") { Part::Status } else { Part::Main };
@@ -215,10 +217,7 @@ fn apply(sim: &Sim, call: &Call, key: &Key) -> Answer {
 }
 
 pub(super) fn delete(sim: &Sim, call: &Call) -> Answer {
-    let options = if call.body.is_empty() { Value::Null } else { call.json()? };
-    if call.target.name.is_none() {
-        return delete_all(sim, call, &options);
-    }
+    let options = options(call)?;
     let key = call.target.key()?;
     sim.with(|store, at| {
         let parting = parting(call, &options);
@@ -238,6 +237,10 @@ pub(super) fn delete(sim: &Sim, call: &Call) -> Answer {
         let status = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details });
         Ok((StatusCode::OK, status))
     })
+}
+
+fn options(call: &Call) -> Result<Value, Refused> {
+    if call.body.is_empty() { Ok(Value::Null) } else { call.json() }
 }
 
 pub(super) fn parting<'o>(call: &'o Call, options: &'o Value) -> Parting<'o> {
@@ -261,22 +264,25 @@ pub(super) fn parting<'o>(call: &'o Call, options: &'o Value) -> Parting<'o> {
     }
 }
 
-fn delete_all(sim: &Sim, call: &Call, options: &Value) -> Answer {
+/// Deletes all that are picked; the answer is a list of them.
+pub(super) fn delete_all(sim: &Sim, call: &Call) -> Page {
+    let options = options(call)?;
     let selector = super::selector::Selector::of(call)?;
     sim.with(|store, at| {
-        let entries = store.entries(call.target.kind.plural, call.target.namespace.as_deref());
-        let chosen: Vec<(Key, Value)> = entries
-            .filter(|(_, object)| selector.picks(object))
-            .map(|(key, object)| (key.clone(), object.clone()))
+        let namespace = call.target.namespace.as_deref();
+        let first = store::before_all(call.target.kind.plural, namespace);
+        let chosen: Vec<(Key, Arc<Kept>)> = store
+            .kept_after(&first, namespace)
+            .filter(|(_, kept)| selector.picks(kept))
+            .map(|(key, kept)| (key.clone(), Arc::clone(kept)))
             .collect();
-        let parting = parting(call, options);
+        let parting = parting(call, &options);
         for (key, _) in &chosen {
             store.delete(key, at, parting)?;
         }
         // They are shown as they were.
-        let gone: Vec<Value> = chosen.into_iter().map(|(_, object)| object).collect();
         let meta = json!({ "resourceVersion": store.version().to_string() });
-        let gone: Vec<&Value> = gone.iter().collect();
-        Ok((StatusCode::OK, call.form.list(&call.target, &gone, &meta)))
+        let gone: Vec<&Kept> = chosen.iter().map(|(_, kept)| &**kept).collect();
+        call.form.list(&call.target, &gone, &meta)
     })
 }

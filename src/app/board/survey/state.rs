@@ -112,8 +112,13 @@ impl Boards {
         const WAY: &str = "GET /debug/syncz of every replica of istiod";
         let ours = |pod: &Arc<Pod>| pod.is_meshed(Mesh::Istio);
         let pods: Vec<Arc<Pod>> = self.asked(scope).into_iter().filter(ours).collect();
+        // Where istiod knows none of them there is no push to wait for.
         let ill = |merged: &Merged| {
-            pods.iter().any(|pod| !merged.sync(&pod.subject()).is_ok_and(|sync| well(sync.state)))
+            let states: Vec<bool> = pods
+                .iter()
+                .filter_map(|pod| merged.sync(&pod.subject()).ok().map(|sync| well(sync.state)))
+                .collect();
+            !states.is_empty() && (states.len() < pods.len() || states.contains(&false))
         };
         let mut last = self.picture().await;
         if last.as_ref().is_ok_and(|merged| ill(merged)) {
