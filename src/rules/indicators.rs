@@ -147,6 +147,20 @@ pub enum Reader {
 }
 
 impl Reader {
+    /// The expressions it reads by, for these hosts where it counts by host, over this window. What only mends a
+    /// figure is not among them.
+    #[must_use]
+    pub fn expressions(&self, hosts: &[String], window_s: u64) -> Vec<String> {
+        match self {
+            Self::Check(_) => Vec::new(),
+            Self::Prometheus(queries) => {
+                let (samples, bad) = queries.fill(hosts, window_s);
+                vec![samples, bad]
+            }
+            Self::Readings(ways) => ways.iter().flat_map(Way::expressions).cloned().collect(),
+        }
+    }
+
     /// Name under which its readings speak as signals.
     #[must_use]
     pub fn source(&self) -> &'static str {

@@ -16,6 +16,7 @@ mod managed_route;
 mod metrics_gone;
 mod no_help;
 mod overload;
+mod promql;
 mod refused;
 mod renewals;
 mod rounds;
@@ -63,6 +64,7 @@ pub(crate) const PROOFS: &[(&str, Proof)] = &[
     ("an_agent_killed_in_an_act_on_pods_or_certificates_finishes_it_once", |g| {
         Box::pin(killed_pods::finished_once(g))
     }),
+    ("our_promql_gives_the_figures_of_a_real_prometheus", |g| Box::pin(promql::is_that_of_prometheus(g))),
     ("in_mode_observe_four_faults_lead_to_four_plans_and_no_write", |g| {
         Box::pin(looks_only::writes_nothing(g))
     }),
@@ -71,6 +73,11 @@ pub(crate) const PROOFS: &[(&str, Proof)] = &[
 /// Those that run after all others, one after the other: a machine with five control planes on two cores is not
 /// quiet, and what answers late there is told as unknown.
 pub(crate) const ALONE: &[(&str, Proof)] = &[
-    ("a_bad_route_moves_exactly_its_own_indicators", |g| Box::pin(board::is_moved(g))),
+    ("each_fault_of_the_data_plane_moves_exactly_its_own_indicators", |g| {
+        Box::pin(board::faults::of_proxies(g))
+    }),
+    ("each_fault_of_what_the_mesh_needs_moves_exactly_its_own_indicators", |g| {
+        Box::pin(board::faults::of_dependencies(g))
+    }),
     ("a_quiet_mesh_is_quiet_for_five_minutes", |g| Box::pin(board::is_quiet(g))),
 ];

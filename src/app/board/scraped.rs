@@ -10,8 +10,7 @@ use crate::health::{NO_PAGE, NO_PROMETHEUS, ONE_LOOK};
 use crate::model::duration;
 use crate::model::indicator::Overflow;
 use crate::promql::{Pages, Query, TooShort};
-use crate::rules::Indicator;
-use crate::rules::{By, Catalogue, Queries, Reader};
+use crate::rules::{Catalogue, Indicator};
 use crate::sources::prometheus::{ByHost, Counts, OneSeries};
 
 /// The longest an expression can look back over our own pages.
@@ -79,24 +78,9 @@ fn exporter(metric: &str) -> Option<&'static str> {
 
 /// The expressions of indicators.
 fn expressions(catalogue: &Catalogue) -> Vec<Query> {
-    let mut texts = Vec::new();
-    for indicator in catalogue.iter() {
-        match &indicator.reader {
-            Reader::Prometheus(queries) => {
-                texts.extend([&queries.samples, &queries.bad].map(|text| Queries::fill_in(text, &[], 60)));
-            }
-            Reader::Readings(ways) => texts.extend(ways.iter().flat_map(|way| match &way.by {
-                By::Expression { value, samples, baseline } => {
-                    let current = baseline.as_ref().map(|baseline| &baseline.current);
-                    [Some(value), samples.as_ref(), current].into_iter().flatten().cloned().collect()
-                }
-                By::State(_) | By::Later(_) => Vec::new(),
-            })),
-            Reader::Check(_) => {}
-        }
-    }
+    let texts = catalogue.iter().flat_map(|indicator| indicator.reader.expressions(&[], 60));
     // One that is no PromQL was refused when the catalogue was read.
-    texts.iter().filter_map(|text| Query::parse(text).ok()).collect()
+    texts.filter_map(|text| Query::parse(&text).ok()).collect()
 }
 
 impl Scrapes {

@@ -278,22 +278,11 @@ fn every_shipped_expression_is_evaluated_without_prometheus() {
         count += 1;
     };
     for indicator in rules.indicators.iter() {
-        match &indicator.reader {
-            Reader::Check(_) => {}
-            Reader::Prometheus(queries) => {
-                let (samples, bad) = queries.fill(&["a.b".to_owned()], 60);
-                [samples, bad].iter().for_each(|text| check(text));
-                let overflow = queries.overflow.iter().flat_map(|of| [&of.pending, &of.active]);
-                overflow.for_each(|text| check(&Queries::fill_in(text, &["a.b".to_owned()], 60)));
-            }
-            Reader::Readings(ways) => {
-                for way in ways {
-                    if let By::Expression { value, samples, .. } = &way.by {
-                        check(value);
-                        samples.iter().for_each(|text| check(text));
-                    }
-                }
-            }
+        let hosts = ["a.b".to_owned()];
+        indicator.reader.expressions(&hosts, 60).iter().for_each(|text| check(text));
+        if let Reader::Prometheus(queries) = &indicator.reader {
+            let overflow = queries.overflow.iter().flat_map(|of| [&of.pending, &of.active]);
+            overflow.for_each(|text| check(&Queries::fill_in(text, &hosts, 60)));
         }
     }
     assert!(count > 50, "{count} expressions");

@@ -126,6 +126,18 @@ impl Way {
         self.meshes.is_empty() || self.meshes.contains(&mesh)
     }
 
+    /// The expressions it reads by.
+    pub(super) fn expressions(&self) -> impl Iterator<Item = &String> {
+        let all = match &self.by {
+            By::Expression { value, samples, baseline } => {
+                let current = baseline.as_ref().map(|baseline| &baseline.current);
+                [Some(value), samples.as_ref(), current]
+            }
+            By::State(_) | By::Later(_) => [None; 3],
+        };
+        all.into_iter().flatten()
+    }
+
     /// Name of its source.
     #[must_use]
     pub fn source(&self) -> &'static str {

@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::shop::{Frozen, POLICY, SHOP, istiod, open, refusals, restart_sidecar};
+use super::shop::{Frozen, POLICY, SHOP, break_filter, istiod, open, refusals, restart_sidecar};
 use crate::agent::Agent;
 use crate::ground::{Duty, Ground, MESH_SOURCES, SOON, Workload};
 use crate::kubelet::Process;
@@ -91,30 +91,8 @@ async fn protect(ground: &Ground) -> anyhow::Result<()> {
     .await
 }
 
-/// A person adds a filter that the proxies were not built with.
-async fn break_filter(ground: &Ground) -> anyhow::Result<()> {
-    let filter = json!({
-        "name": "example.unregistered",
-        "typed_config": {
-            "@type": "type.googleapis.com/udpa.type.v1.TypedStruct",
-            "type_url": "type.googleapis.com/example.Unregistered",
-        },
-    });
-    let patch = json!({ "operation": "INSERT_BEFORE", "value": filter });
-    ground
-        .apply_object(json!({
-            "apiVersion": "networking.istio.io/v1alpha3", "kind": "EnvoyFilter",
-            "metadata": { "name": "broken", "namespace": SHOP },
-            "spec": {
-                "workloadSelector": { "labels": { "app": "picky" } },
-                "configPatches": [{ "applyTo": "HTTP_FILTER", "patch": patch }],
-            },
-        }))
-        .await
-}
-
 async fn reject(ground: &Ground, agent: &Agent<'_>) -> anyhow::Result<()> {
-    break_filter(ground).await?;
+    break_filter(ground, "picky").await?;
     let pods = ground.pods(SHOP, "app=picky").await?;
     let name = pods.first().and_then(|pod| pod.metadata.name.as_deref()).context("there is a picky pod")?;
     let told = agent.incident_about(("config.rejected", SHOP, name), SOON).await?;

@@ -7,8 +7,9 @@ use anyhow::{Context as _, ensure};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use meshmend::clock::Clock;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::routing::object;
 use crate::ground::{Ground, Workload};
 use crate::kubelet::Process;
 
@@ -102,6 +103,27 @@ pub(super) async fn istiod(ground: &Ground) -> anyhow::Result<Vec<Process>> {
     let pods = ground.pods("istio-system", "app=istiod").await?;
     let name = pods.first().and_then(|pod| pod.metadata.name.as_deref()).context("istiod has a pod")?;
     ground.kubelet.container("istio-system", name, "discovery")
+}
+
+/// The filter that a person adds.
+pub(super) const FILTER: (&str, &str, &str, &str) =
+    (SHOP, "networking.istio.io/v1alpha3", "EnvoyFilter", "broken");
+
+/// A person adds a filter to the proxies of an app that they were not built with.
+pub(super) async fn break_filter(ground: &Ground, app: &str) -> anyhow::Result<()> {
+    let filter = json!({
+        "name": "example.unregistered",
+        "typed_config": {
+            "@type": "type.googleapis.com/udpa.type.v1.TypedStruct",
+            "type_url": "type.googleapis.com/example.Unregistered",
+        },
+    });
+    let patch = json!({ "operation": "INSERT_BEFORE", "value": filter });
+    let spec = json!({
+        "workloadSelector": { "labels": { "app": app } },
+        "configPatches": [{ "applyTo": "HTTP_FILTER", "patch": patch }],
+    });
+    ground.apply_object(object(FILTER, &spec)).await
 }
 
 /// Ids and restarts of a pod's containers.
