@@ -33,4 +33,4 @@ pub use overview::{
 pub use prover::{InForce, Proven, Prover};
 pub use series::subject_of;
 pub use sync::{Merged, Replica, Sync, Waits};
-pub use trend::Trend;
+pub use trend::{BEFORE, Trend};

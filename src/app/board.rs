@@ -3,6 +3,7 @@
 
 mod admin;
 mod aged;
+mod earlier;
 mod istiod;
 mod kept;
 mod objects;

@@ -1,13 +1,13 @@
 //! `meshmend health`: how every part of the mesh is, read by ourselves, without an agent.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::board::{Boards, Scope};
 use super::{mesh, view};
 use crate::clock::Clock;
 use crate::cluster::Access;
 use crate::config::{Config, IstiodSource, ProxySource, Via};
-use crate::health::{Looks, Overview};
+use crate::health::{BEFORE, Looks, Overview};
 use crate::rules::Rules;
 
 /// Whoever looks once may ask so many proxies through the API server without having said so: at 64 at once
@@ -46,6 +46,16 @@ impl Eyes {
     pub async fn look(&self, scope: &Scope) -> Overview {
         self.boards.scrape().await;
         let surveys = self.boards.survey(scope).await;
-        self.looks.lock().unwrap_or_else(PoisonError::into_inner).overview(surveys, self.clock.now())
+        let then = self.clock.now().saturating_sub(BEFORE).unwrap_or_default();
+        let is_new = self.looks().is_new();
+        if is_new {
+            let earlier = self.boards.earlier(&surveys, then).await;
+            self.looks().recall(earlier, then);
+        }
+        self.looks().overview(surveys, self.clock.now())
+    }
+
+    fn looks(&self) -> MutexGuard<'_, Looks> {
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

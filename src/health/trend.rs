@@ -62,6 +62,9 @@ fn trend(indicator: &IndicatorHealth, earlier: f64) -> Option<Trend> {
     })
 }
 
+/// So long before the first look figures are recalled: less than what is compared with, because looks take a while.
+pub const BEFORE: SignedDuration = SignedDuration::from_mins(9);
+
 /// The figures of the last ten minutes, by indicator.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Trends {
@@ -69,6 +72,18 @@ pub(super) struct Trends {
 }
 
 impl Trends {
+    /// Whether nothing is known of before.
+    pub(super) fn is_new(&self) -> bool {
+        self.figures.is_empty()
+    }
+
+    /// Takes up figures of before the first look.
+    pub(super) fn recall(&mut self, figures: BTreeMap<String, f64>, then: Timestamp) {
+        for (indicator, value) in figures.into_iter().filter(|(_, value)| value.is_finite()) {
+            self.figures.entry(indicator).or_default().push_front((then, value));
+        }
+    }
+
     /// Tells of every indicator where it goes, and remembers what it is now.
     pub(super) fn tell(&mut self, found: &mut Overview) {
         let at = found.at;

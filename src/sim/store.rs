@@ -3,16 +3,16 @@
 mod defaults;
 mod fields;
 mod json_patch;
+mod kept;
 mod leave;
 mod merge;
 mod settle;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::{Bound, Deref};
-use std::sync::{Arc, OnceLock};
+use std::ops::Bound;
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::kinds::Kind;
@@ -21,6 +21,7 @@ use crate::model::merge::merged;
 
 pub(super) use fields::{Force, apply};
 pub(super) use json_patch::json_patch;
+pub(super) use kept::Kept;
 use leave::{gone, granted, held, leaving, mark};
 pub(super) use merge::strategic;
 use settle::{meet, settle, unlike};
@@ -41,41 +42,6 @@ pub(super) struct Changed {
     pub(super) object: Arc<Kept>,
     /// The object before, so that a watch with a selector sees it come and go.
     pub(super) before: Option<Arc<Kept>>,
-}
-
-/// An object, with its text once a list has shown it: an API server keeps that as well.
-pub(super) struct Kept {
-    object: Value,
-    text: OnceLock<Box<RawValue>>,
-}
-
-impl Kept {
-    fn new(object: Value) -> Arc<Self> {
-        Arc::new(Self { object, text: OnceLock::new() })
-    }
-
-    /// Its text in lists, which is the same for everybody.
-    ///
-    /// # Errors
-    /// It cannot be written as JSON.
-    pub(super) fn text(
-        &self,
-        write: impl FnOnce() -> serde_json::Result<Box<RawValue>>,
-    ) -> serde_json::Result<&RawValue> {
-        if let Some(text) = self.text.get() {
-            return Ok(text);
-        }
-        let written = write()?;
-        Ok(self.text.get_or_init(|| written))
-    }
-}
-
-impl Deref for Kept {
-    type Target = Value;
-
-    fn deref(&self) -> &Value {
-        &self.object
-    }
 }
 
 /// The objects.
@@ -137,7 +103,7 @@ impl Store {
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<&Value> {
-        self.objects.get(key).map(|kept| &kept.object)
+        self.objects.get(key).map(|kept| &***kept)
     }
 
     /// Objects of a plural with their keys, in one namespace or all.
@@ -146,7 +112,7 @@ impl Store {
         plural: &'s str,
         namespace: Option<&'s str>,
     ) -> impl Iterator<Item = (&'s Key, &'s Value)> {
-        self.kept_after(&before_all(plural, namespace), namespace).map(|(key, kept)| (key, &kept.object))
+        self.kept_after(&before_all(plural, namespace), namespace).map(|(key, kept)| (key, &***kept))
     }
 
     /// Objects of its plural behind a key, in one namespace or all. No object has an empty name.

@@ -53,7 +53,7 @@ pub(crate) fn run(name: &str) -> Result<(), Failed> {
     match watch(name, &folder) {
         Ok(report) => {
             say(&format!("{name}\n{report}"));
-            let place = PROOFS.iter().position(|(known, _)| *known == name);
+            let place = PROOFS.iter().chain(ALONE).position(|(known, _)| *known == name);
             table::gather(place.unwrap_or(usize::MAX), &folder)?;
             std::fs::remove_dir_all(&folder)?;
             Ok(())

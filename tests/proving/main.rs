@@ -97,12 +97,11 @@ fn test() -> ExitCode {
         let ignored = missing.is_some();
         of.iter().map(move |(name, _)| Trial::test(*name, || isolation::run(name)).with_ignored_flag(ignored))
     };
-    let conclusion = libtest_mimic::run(&args, trials(PROOFS).chain(mesh::trials()).collect());
-    let shown = table::show(&conclusion);
+    let together = libtest_mimic::run(&args, trials(PROOFS).chain(mesh::trials()).collect());
     args.test_threads = Some(1);
     let alone = libtest_mimic::run(&args, trials(ALONE).collect());
-    match shown {
-        Ok(()) if conclusion.has_failed() => conclusion.exit_code(),
+    match table::show(together.num_failed + alone.num_failed) {
+        Ok(()) if together.has_failed() => together.exit_code(),
         Ok(()) => alone.exit_code(),
         Err(error) => ended("table", Err(error)),
     }

@@ -117,7 +117,11 @@ impl Boards {
                 ("stale".to_owned(), count.to_string()),
                 ("proxies".to_owned(), all.to_string()),
             ]);
-            Some(Seen { subject: Subject::pod(namespace, pod), met: Ok(stale), value: None, labels, at })
+            let subject = Subject::pod(namespace, pod);
+            // One that is not ready is told as that, and what its proxies lack follows from it; when it is ready
+            // again they have all the time that they had before.
+            let is_ready = self.cluster.pod(&subject).is_some_and(|pod| pod.ready);
+            Some(Seen { subject, met: Ok(stale && is_ready), value: None, labels, at })
         });
         let mut conditions = self.conditions();
         let mut signals: Vec<Signal> =

@@ -174,11 +174,9 @@ impl Boards {
                 Ok(counts) => found(traffic::figure(indicator, &hosts, counts)),
             };
             let (samples, bad) = queries.fill(&hosts, queries.window_s);
-            let way = if indicator.bands.fall() {
-                format!("1 - {bad} / {samples}")
-            } else {
-                format!("{bad} / {samples}")
-            };
+            // As one asks it oneself: a host without errors has no series of them.
+            let share = format!("({bad} or 0 * {samples}) / {samples}");
+            let way = if indicator.bands.fall() { format!("1 - {share}") } else { share };
             self.taken(source, (subject, found), way)
         };
         (subjects.into_iter().map(read).collect(), gaps)

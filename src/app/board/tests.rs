@@ -6,7 +6,7 @@ use super::*;
 use crate::app::feed;
 use crate::app::in_process::InProcess;
 use crate::cluster::ProxyEyes as _;
-use crate::health::Found;
+use crate::health::{BEFORE, Found, Looks, Trend};
 use crate::model::event::EventKind;
 use crate::model::signal::SignalState;
 use crate::rules::{RuleFiles, Rules};
@@ -67,6 +67,32 @@ impl Stage {
         assert_eq!(found.subject, injected.subject);
         (injected, found)
     }
+}
+
+// Mutations: the figure of now for that of then; a host without errors as one of which nothing is known; figures of
+// before that are dropped because the look took a moment.
+#[tokio::test(start_paused = true)]
+async fn one_look_has_a_trend_where_prometheus_remembers() {
+    let mut stage = Stage::new().await;
+    stage.within(12 * 60).await;
+    stage.sim.inject(Fault::BadRoute);
+    stage.within(120).await;
+    let boards = Arc::clone(&stage.boards);
+    let surveys = boards.survey(&Scope::default()).await;
+    let then = boards.clock.now().saturating_sub(BEFORE).unwrap();
+    let earlier = boards.earlier(&surveys, then).await;
+    assert!(earlier["traffic.route_error_rate"] < 0.01, "{earlier:?}");
+    assert!(earlier["traffic.success_rate"] > 0.99, "{earlier:?}");
+    stage.within(5).await;
+    let mut looks = Looks::default();
+    looks.recall(earlier, then);
+    let found = looks.overview(surveys, boards.clock.now());
+    let all = || found.components.iter().flat_map(|part| &part.indicators);
+    let trend = |id: &str| all().find(|one| one.indicator == id).and_then(|one| one.trend);
+    assert_eq!(trend("traffic.route_error_rate"), Some(Trend::Worse));
+    assert_eq!(trend("traffic.success_rate"), Some(Trend::Worse));
+    assert_eq!(trend("traffic.no_endpoint"), Some(Trend::Steady));
+    assert_eq!(trend("data_plane.proxy_readiness"), None, "Prometheus tells nothing of it");
 }
 
 // Mutation: taking the pod for its own owner loses the budget of the one it replaces.
