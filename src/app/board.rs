@@ -94,7 +94,8 @@ impl Boards {
         clock: Clock,
         history: History,
     ) -> Self {
-        let scraped = scraped::Scraped::of(&rules.indicators);
+        // Where Prometheus answers nothing is scraped, and no expression has to be read for it.
+        let scraped = scraped::Scraped::of(prometheus.is_none().then_some(&rules.indicators));
         let (api_server, usage) =
             (ApiServer::new(cluster.client.clone()), ResourceMetrics::new(cluster.client.clone()));
         Self {

@@ -43,8 +43,9 @@ pub(super) type Answered = (Vec<OneSeries>, Vec<String>);
 
 impl Scraped {
     /// Nothing yet, of what these indicators read.
-    pub(super) fn of(catalogue: &Catalogue) -> Self {
-        let pages = Pages::new(&expressions(catalogue), KEPT_S, POINTS);
+    pub(super) fn of(catalogue: Option<&Catalogue>) -> Self {
+        let queries = catalogue.map(expressions).unwrap_or_default();
+        let pages = Pages::new(&queries, KEPT_S, POINTS);
         Self(Mutex::new(Scrapes { pages, at_s: None, failed: BTreeMap::new() }))
     }
 

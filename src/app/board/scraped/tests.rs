@@ -5,7 +5,7 @@ use crate::model::series::Sample;
 use crate::rules::{RuleFiles, Rules};
 
 fn scraped() -> Scraped {
-    Scraped::of(&Rules::load(&RuleFiles::embedded(), None).unwrap().rules.indicators)
+    Scraped::of(Some(&Rules::load(&RuleFiles::embedded(), None).unwrap().rules.indicators))
 }
 
 fn of(job: &'static str, pod: &str) -> PageOf {
