@@ -46,9 +46,9 @@ impl Eyes {
     pub async fn look(&self, scope: &Scope) -> Overview {
         self.boards.scrape().await;
         let surveys = self.boards.survey(scope).await;
-        let then = self.clock.now().saturating_sub(BEFORE).unwrap_or_default();
         let is_new = self.looks().is_new();
         if is_new {
+            let then = self.clock.now().saturating_sub(BEFORE).unwrap_or_default();
             let earlier = self.boards.earlier(&surveys, then).await;
             self.looks().recall(earlier, then);
         }

@@ -113,8 +113,8 @@ pub const WITHOUT_EFFECT: Condition = Condition {
     hold: Hold { begin_s: 60, end_s: 0 },
 };
 
-/// Most proxies of one replica of istiod that is ready do not get what they are to get. As long as for a single proxy that is
-/// stale: what ends by itself ends before.
+/// Most proxies of one replica of istiod that is ready do not get what they are to get. As long as for a single
+/// proxy that is stale: what ends by itself ends before.
 pub const REPLICA_STALE: Condition = Condition {
     symptom: "control_plane.replica_stale",
     of: "Pod",

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Readings, Scope, count, found};
 use crate::app::board::{Boards, istiod, objects};
 use crate::cluster::{Mesh, Pod, Watched};
-use crate::health::{Found, Merged, NO_PROMETHEUS, Taken};
+use crate::health::{Found, Merged, NO_PROMETHEUS, Sync, Taken};
 use crate::model::facts::SyncState;
 use crate::model::indicator::Figure;
 use crate::model::subject::Subject;
@@ -114,11 +114,9 @@ impl Boards {
         let pods: Vec<Arc<Pod>> = self.asked(scope).into_iter().filter(ours).collect();
         // Where istiod knows none of them there is no push to wait for.
         let ill = |merged: &Merged| {
-            let states: Vec<bool> = pods
-                .iter()
-                .filter_map(|pod| merged.sync(&pod.subject()).ok().map(|sync| well(sync.state)))
-                .collect();
-            !states.is_empty() && (states.len() < pods.len() || states.contains(&false))
+            let syncs: Vec<_> = pods.iter().map(|pod| merged.sync(&pod.subject())).collect();
+            let is_well = |sync: &Result<Sync, String>| sync.as_ref().is_ok_and(|sync| well(sync.state));
+            syncs.iter().any(Result::is_ok) && !syncs.iter().all(is_well)
         };
         let mut last = self.picture().await;
         if last.as_ref().is_ok_and(|merged| ill(merged)) {

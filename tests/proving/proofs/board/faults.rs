@@ -74,7 +74,8 @@ const CERTIFICATE: Moves = Moves {
     some: &[],
 };
 
-/// Who is in step is known to istiod alone. What it counts is not lost before its last scrape is five minutes old.
+/// Who is in step is known to istiod alone. What it counted is still in the windows that
+/// are looked back on.
 const HANGING_ISTIOD: Moves = Moves {
     fault: "an istiod that hangs",
     all: &[
