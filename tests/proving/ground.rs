@@ -246,11 +246,20 @@ impl Ground {
 
     /// Asks Prometheus; the answer is its `result`.
     pub(crate) async fn query(&self, promql: &str) -> anyhow::Result<Value> {
+        self.ask(&[("query", promql)]).await.map(|mut data| data["result"].take())
+    }
+
+    /// Asks Prometheus for a moment, in seconds since 1970; the answer is its `data`.
+    pub(crate) async fn query_at(&self, promql: &str, at_s: f64) -> anyhow::Result<Value> {
+        self.ask(&[("query", promql), ("time", &at_s.to_string())]).await
+    }
+
+    async fn ask(&self, form: &[(&str, &str)]) -> anyhow::Result<Value> {
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
         let url = format!("{}/api/v1/query", monitoring::PROMETHEUS);
-        let answer: Value = http.get(url).query(&[("query", promql)]).send().await?.json().await?;
-        anyhow::ensure!(answer["status"] == "success", "{promql}: {answer}");
-        Ok(answer["data"]["result"].clone())
+        let mut answer: Value = http.post(url).form(form).send().await?.json().await?;
+        anyhow::ensure!(answer["status"] == "success", "{form:?}: {answer}");
+        Ok(answer["data"].take())
     }
 
     /// Files, account and rights of an agent: exactly what `meshmend rbac` prints for its files. It is started

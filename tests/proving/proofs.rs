@@ -3,6 +3,7 @@
 mod agent;
 mod bad_route;
 mod board;
+mod busy;
 mod certs;
 mod frozen;
 mod ground;

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::Instant;
 
+use super::busy::{self, BUSY, EASY};
 use super::routing::{self, GOOD, ROUTE, SHOP, leading, object};
 use crate::agent::Home;
 use crate::ground::{Ground, Workload};
@@ -21,10 +22,6 @@ const LONG: Duration = Duration::from_secs(150);
 /// A quiet mesh is looked at for so long, once in so long.
 const QUIET: Duration = Duration::from_secs(300);
 const BETWEEN: Duration = Duration::from_secs(10);
-/// Two pods that serve four at once in 200 ms serve 40 requests a second; these are few.
-const EASY: u32 = 15;
-/// The host of the workload that can be overloaded.
-const BUSY: &str = "busy.shop.svc.cluster.local";
 
 /// Levels by indicator.
 type Levels = BTreeMap<String, String>;
@@ -32,17 +29,12 @@ type Levels = BTreeMap<String, String>;
 /// A mesh with a route, a rule, idle proxies, traffic, and a workload that more of it would overload.
 async fn stage(ground: &Ground) -> anyhow::Result<(Home, [Load; 2])> {
     routing::stage(ground).await?;
-    let mut busy = Workload::new(SHOP, "busy", "v1", 2);
-    busy.env = &[("APP_AT_ONCE", "4"), ("APP_DELAY_MS", "200")];
-    let all = [Workload::new(SHOP, "idle", "v1", 2), Workload::new(SHOP, "single", "v1", 1), busy];
-    for workload in &all {
+    let (idle, single) = (Workload::new(SHOP, "idle", "v1", 2), Workload::new(SHOP, "single", "v1", 1));
+    for workload in [&idle, &single] {
         ground.deploy(workload).await?;
     }
-    let route = json!({ "hosts": ["busy"], "http": [{
-        "route": [{ "destination": { "host": "busy" } }], "timeout": "2s",
-    }] });
-    ground.apply_object(object((ROUTE.0, ROUTE.1, ROUTE.2, "busy"), &route)).await?;
-    for workload in &all {
+    let busy = busy::deploy(ground, "2s").await?;
+    for workload in [&idle, &single, &busy] {
         ground.ready(SHOP, &workload.name()).await?;
     }
     ground.apply_object(object(ROUTE, &leading(&GOOD))).await?;

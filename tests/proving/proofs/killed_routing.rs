@@ -7,17 +7,17 @@ use anyhow::{Context as _, ensure};
 use meshmend::model::mark::RESTORE;
 use serde_json::{Value, json};
 
+use super::busy::{self, BUSY};
 use super::killed::{Begun, Crossing, Fate};
 use super::rounds::Rounds;
 use super::routing::{self, POLICY, SHOP, essence, object, shorter, taken};
 use crate::agent::{Agent, Home, ROLL_BACK};
-use crate::ground::{Duty, Ground, Workload};
+use crate::ground::{Duty, Ground};
 use crate::table::Row;
 use crate::wait::same;
 
 const SHED: &str = include_str!("../../../playbooks/shed-with-destination-rule.rhai");
-/// The service that is overrun, beside the one whose route goes bad.
-const HOST: &str = "busy.shop.svc.cluster.local";
+/// Of the service that is overrun, beside the one whose route goes bad.
 const RULE: (&str, &str, &str, &str) = (SHOP, "networking.istio.io/v1", "DestinationRule", "busy");
 /// Two pods that serve four at once in 200 ms serve 40 requests a second. These are a few more; they wait for
 /// three seconds until they are given up, and 70 % of them wait for little more than two.
@@ -50,13 +50,7 @@ async fn home(ground: &Ground, server: String) -> anyhow::Result<Home> {
 
 /// The service that will be overrun, with a time limit, and a rule that somebody else wrote.
 async fn busy(ground: &Ground) -> anyhow::Result<()> {
-    let mut busy = Workload::new(SHOP, "busy", "v1", 2);
-    busy.env = &[("APP_AT_ONCE", "4"), ("APP_DELAY_MS", "200")];
-    ground.deploy(&busy).await?;
-    let route = json!({ "hosts": ["busy"], "http": [{
-        "route": [{ "destination": { "host": "busy" } }], "timeout": "3s",
-    }] });
-    ground.apply_object(object((RULE.0, RULE.1, "VirtualService", RULE.3), &route)).await?;
+    let busy = busy::deploy(ground, "3s").await?;
     let mut rule = object(
         RULE,
         &json!({ "host": "busy", "trafficPolicy": {
@@ -120,7 +114,7 @@ async fn shed<'h>(
 ) -> anyhow::Result<Agent<'h>> {
     let before = ground.read(RULE).await?;
     crossing.stop_writes()?;
-    let load = ground.load((SHOP, "app=client"), HOST, TOO_MANY).await?;
+    let load = ground.load((SHOP, "app=client"), BUSY, TOO_MANY).await?;
     let fault = routing::Moment::now(&load);
     let found = agent.incident_about(("traffic.overload", SHOP, "busy"), OVERLOADED).await?;
     let id = found["id"].as_str().context("an incident has an id")?;

@@ -8,6 +8,7 @@ use kube::api::ListParams;
 use meshmend::clock::Clock;
 use serde_json::{Value, json};
 
+use super::busy::{self, BUSY, EASY};
 use super::certs::{certificate, issued, issuer, nears_its_end};
 use super::routing::{self, GOOD, HALF, ROUTE, SHOP, essence, leading, object};
 use crate::agent::{Agent, Home, ROLL_BACK};
@@ -23,9 +24,6 @@ const ROTATE: &str = include_str!("../../../playbooks/rotate-certificate.rhai");
 const LONG: Duration = Duration::from_secs(120);
 /// Two pods that serve four at once in 200 ms serve 40 requests a second.
 const TOO_MANY: u32 = 70;
-/// Few enough, so that the revision in force is proven.
-const EASY: u32 = 15;
-const BUSY: &str = "busy.shop.svc.cluster.local";
 
 const POLICY: &str = r#"apiVersion: meshmend.dev/v1alpha1
 kind: Policy
@@ -77,17 +75,10 @@ async fn home(ground: &Ground) -> anyhow::Result<Home> {
 async fn stage(ground: &Ground) -> anyhow::Result<[Load; 2]> {
     routing::stage(ground).await?;
     let idle = Workload::new(SHOP, "idle", "v1", 2);
-    let mut busy = Workload::new(SHOP, "busy", "v1", 2);
-    busy.env = &[("APP_AT_ONCE", "4"), ("APP_DELAY_MS", "200")];
-    for workload in [&idle, &busy] {
-        ground.deploy(workload).await?;
-    }
-    let of_busy = |kind| (SHOP, "networking.istio.io/v1", kind, "busy");
-    let route = json!({ "hosts": ["busy"], "http": [{
-        "route": [{ "destination": { "host": "busy" } }], "timeout": "2s",
-    }] });
-    ground.apply_object(object(of_busy("VirtualService"), &route)).await?;
-    ground.apply_object(object(of_busy("DestinationRule"), &json!({ "host": "busy" }))).await?;
+    ground.deploy(&idle).await?;
+    let busy = busy::deploy(ground, "2s").await?;
+    let rule = (SHOP, "networking.istio.io/v1", "DestinationRule", "busy");
+    ground.apply_object(object(rule, &json!({ "host": "busy" }))).await?;
     ground.apply_object(object(ROUTE, &leading(&GOOD))).await?;
     for workload in [&idle, &busy] {
         ground.ready(SHOP, &workload.name()).await?;

@@ -8,6 +8,7 @@ use kube::api::ListParams;
 use meshmend::model::mark::RESTORE;
 use serde_json::{Value, json};
 
+use super::busy::{EASY, MORE, SLOW};
 use super::routing::{self, HOST, Moment, POLICY, ROUTE, RULE, SHOP, essence, object, shorter, taken};
 use crate::agent::{Home, ROLL_BACK};
 use crate::ground::{Duty, Ground, MESH_SOURCES, SOON, Workload};
@@ -16,12 +17,8 @@ use crate::traffic::{Ledger, Load};
 use crate::wait::{same, until};
 
 const SHED: &str = include_str!("../../../playbooks/shed-with-destination-rule.rhai");
-/// Two pods that serve four at once in 200 ms serve 40 requests a second. These are far fewer.
-const EASY: u32 = 15;
-/// With these they are 70: 1.75 times what can be served. Requests wait for two seconds until they are given
-/// up, so that 140 of them are under way. 70 % of these still wait too long; 45 % do not.
-const MORE: u32 = 55;
-/// How long a client waits.
+/// How long a client waits until a request is given up, so that of 70 a second 140 are under way. 70 % of these
+/// still wait too long; 45 % do not.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Requests among which one in a hundred is told from none.
 const ENOUGH: usize = 800;
@@ -36,7 +33,7 @@ const EXPIRED: Duration = Duration::from_secs(130);
 async fn stage(ground: &Ground) -> anyhow::Result<()> {
     ground.istiod().await?;
     let mut server = Workload::new(SHOP, "server", "v1", 2);
-    server.env = &[("APP_AT_ONCE", "4"), ("APP_DELAY_MS", "200")];
+    server.env = SLOW;
     let client = Workload::new(SHOP, "client", "v1", 1);
     for workload in [&server, &client] {
         ground.deploy(workload).await?;

@@ -10,11 +10,10 @@ use meshmend::model::series::Labels;
 use meshmend::promql::{NAME, Point, Points, Query, Selection, Vector};
 use meshmend::rules::{RuleFiles, Rules};
 use regex::Regex;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::routing::{self, GOOD, HOST, ROUTE, leading, object};
 use crate::ground::{Ground, SOON};
-use crate::monitoring::PROMETHEUS;
 use crate::wait::until;
 
 /// Every window of the catalogue is shortened to this: a counter that is younger than its window is stretched a
@@ -64,9 +63,9 @@ pub(crate) async fn is_that_of_prometheus(ground: &Ground) -> anyhow::Result<()>
     let (mut compared, mut with_series) = (0, 0);
     for text in expressions()? {
         let query = Query::parse(&text).map_err(|why| anyhow!("{text}: {why}"))?;
-        let points = handed(&query, now_s).await?;
+        let points = handed(ground, (&query, now_s)).await?;
         let ours = query.at(&points, now_s).map_err(|why| anyhow!("{text}: {why}"))?;
-        let theirs = asked(&text, now_s).await?;
+        let theirs = asked(ground, (&text, now_s)).await?;
         agree(&text, &sorted(ours)?, &sorted(vector(&theirs)?)?)?;
         compared += 1;
         with_series += usize::from(!theirs.as_array().is_none_or(Vec::is_empty));
@@ -111,10 +110,10 @@ const MORE: [&str; 12] = [
 ];
 
 /// The points of all metrics of an expression.
-async fn handed(query: &Query, now_s: f64) -> anyhow::Result<Handed> {
+async fn handed(ground: &Ground, (query, now_s): (&Query, f64)) -> anyhow::Result<Handed> {
     let mut found = Handed::default();
     for metric in query.metrics() {
-        let told = asked(&format!("{{{NAME}=\"{metric}\"}}[{POINTS}]"), now_s).await?;
+        let told = asked(ground, (&format!("{{{NAME}=\"{metric}\"}}[{POINTS}]"), now_s)).await?;
         let mut all = Vec::new();
         for series in told.as_array().into_iter().flatten() {
             let values = series["values"].as_array().into_iter().flatten();
@@ -126,17 +125,13 @@ async fn handed(query: &Query, now_s: f64) -> anyhow::Result<Handed> {
     Ok(found)
 }
 
-async fn asked(text: &str, now_s: f64) -> anyhow::Result<Value> {
-    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
-    let form = [("query", text), ("time", &now_s.to_string())];
-    let answer: Value =
-        http.post(format!("{PROMETHEUS}/api/v1/query")).form(&form).send().await?.json().await?;
-    ensure!(answer["status"] == "success", "{text}: {answer}");
-    let data = &answer["data"];
+/// A number alone is one series without labels, as for us.
+async fn asked(ground: &Ground, (text, now_s): (&str, f64)) -> anyhow::Result<Value> {
+    let mut data = ground.query_at(text, now_s).await?;
     if data["resultType"] == "scalar" {
-        return Ok(serde_json::json!([{ "metric": {}, "value": data["result"] }]));
+        return Ok(json!([{ "metric": {}, "value": data["result"] }]));
     }
-    Ok(data["result"].clone())
+    Ok(data["result"].take())
 }
 
 fn point(pair: &Value) -> anyhow::Result<Point> {

@@ -5,10 +5,11 @@ use kube::api::DeleteParams;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::super::busy::{BUSY, MORE};
 use super::super::certs::{certificate, issued, issuer, nears_its_end};
 use super::super::routing::{GOOD, HALF, ROUTE, SHOP, leading};
 use super::super::shop::{FILTER, Frozen, break_filter, istiod};
-use super::{BUSY, LONG, Levels, asked, ill, indicators, levels, moved, stage, stop, well};
+use super::{LONG, Levels, asked, ill, indicators, levels, moved, stage, stop, well};
 use crate::agent::Home;
 use crate::ground::Ground;
 use crate::kubelet::Process;
@@ -16,8 +17,6 @@ use crate::wait::{same, until};
 
 /// A fault is told by as many looks in a row, so that none of its figures is still under way.
 const LOOKS: usize = 3;
-/// With the easy load these are 1.75 times what can be served.
-const MORE: u32 = 55;
 
 /// Indicators and levels.
 type Told = &'static [(&'static str, &'static str)];
