@@ -24,6 +24,8 @@ const STEP: &str = "5s";
 const BACK: &str = "15s";
 /// Points that are handed out: windows, steps and past together do not look back further.
 const POINTS: &str = "60s";
+/// A scrape takes a second at most, and a busy machine keeps what it brought a while later.
+const SETTLED_S: f64 = 10.5;
 /// As long as that there is traffic before anything is compared.
 const TRAFFIC: Duration = Duration::from_secs(90);
 /// Both calculate with the same points, but add them up in another order, and Prometheus with whole milliseconds: in
@@ -58,8 +60,9 @@ pub(crate) async fn is_that_of_prometheus(ground: &Ground) -> anyhow::Result<()>
     let begun = load.now();
     until("there was traffic", TRAFFIC + SOON, async || Ok((load.now() - begun > TRAFFIC).then_some(())))
         .await?;
-    // Half a second after a full one: a Prometheus 2 counts a point at the very start of a window.
-    let now_s = Clock::wall().as_duration().as_secs_f64().floor() - 1.5;
+    // Half a second after a full one: a Prometheus 2 counts a point at the very start of a window. And long enough
+    // ago that no scrape of then is still under way, which would be there for one of the two only.
+    let now_s = Clock::wall().as_duration().as_secs_f64().floor() - SETTLED_S;
     let (mut compared, mut with_series) = (0, 0);
     for text in expressions()? {
         let query = Query::parse(&text).map_err(|why| anyhow!("{text}: {why}"))?;
