@@ -35,6 +35,7 @@
 mod api;
 mod control;
 mod fault;
+mod host;
 mod kinds;
 mod mesh;
 mod pace;
@@ -58,6 +59,7 @@ use mesh::Mesh;
 use store::Store;
 
 pub use fault::{Fault, Injected};
+pub use host::{Asked, Ground, PodLife, ProxyLife, Supply, World};
 pub use pace::{Pace, hurry, run, watch};
 pub use serve::{Serving, serve};
 
@@ -80,10 +82,11 @@ struct State {
 }
 
 /// Whether anything happens by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Life {
     /// Controllers, kubelets and traffic.
     Whole,
+    /// Controllers and kubelets; the rest comes from outside.
+    Hosted(Box<dyn World>),
     /// The API server alone.
     Still,
 }
@@ -91,11 +94,16 @@ enum Life {
 impl State {
     /// Lets every second until now pass: first what controllers do in it, then its traffic.
     fn catch_up(&mut self, now: Timestamp) {
-        let Self { store, control, mesh, life } = self;
-        while *life == Life::Whole && mesh.counted() < now.as_second() {
-            let second = mesh.counted() + 1;
-            control.step(store, second);
-            mesh.count(store, control, second);
+        while self.mesh.counted() < now.as_second() {
+            let second = self.mesh.counted() + 1;
+            match self.life {
+                Life::Whole => {
+                    self.control.step(&mut self.store, second);
+                    self.mesh.count(&self.store, &self.control, second);
+                }
+                Life::Hosted(_) => self.host(second),
+                Life::Still => return,
+            }
         }
     }
 }
@@ -162,7 +170,8 @@ impl Sim {
     /// How long until the controllers want to look again; `None` when nothing is due.
     fn next_look(&self) -> Option<std::time::Duration> {
         let state = self.lock();
-        if state.life == Life::Still {
+        // A hosted cluster passes only where it is driven, and tells of what changed.
+        if !matches!(state.life, Life::Whole) {
             return None;
         }
         let next = state.control.next(&state.store)?;
@@ -217,8 +226,12 @@ impl Sim {
         path: &str,
     ) -> Option<(u16, String)> {
         let now = self.clock.now();
+        let whole = Asked { namespace, pod, port, method, path };
         let asked = proxy::Asked { port, method, path: path.split('?').next().unwrap_or(path) };
-        self.look(|state| proxy::answer(state, (namespace, pod), asked, now.as_second()))
+        self.look(|state| match state.hosted_answer(&whole, now) {
+            Some(answer) => answer,
+            None => proxy::answer(state, (namespace, pod), asked, now.as_second()),
+        })
     }
 
     /// Share of failing requests of a host over the last seconds, for display.

@@ -39,6 +39,8 @@ pub(super) struct Control {
     /// What was last written of endpoints: people who change them afterwards are left alone.
     slices: BTreeMap<Key, Value>,
     pub(super) faults: Faults,
+    /// Grows whenever a pod may live otherwise than before.
+    pub(super) lives: u64,
     /// The last push of configuration to the proxies.
     pub(super) push: Push,
 }
@@ -48,6 +50,10 @@ pub(super) struct Control {
 pub(super) struct Faults {
     /// No istiod gets ready.
     pub(super) istiod_down: bool,
+    /// Istiod is ready and gives no configuration to proxies that have none.
+    pub(super) withheld: bool,
+    /// Pods that take longer to start: namespace and beginning of their name, and the seconds.
+    pub(super) slow: BTreeMap<(String, String), i64>,
     /// Acts do not help: a hung proxy hangs again after its restart, a route's errors stay.
     pub(super) stubborn: bool,
     /// A route that was rolled back stays bad.
@@ -76,6 +82,7 @@ impl Control {
             given: 0,
             slices: BTreeMap::new(),
             faults: Faults::default(),
+            lives: 0,
             push: Push { number: 1, at: at.as_second() },
         }
     }
@@ -109,6 +116,7 @@ impl Control {
         sets::stateful_sets(self, store, at);
         sets::daemon_sets(self, store, at);
         kubelet::run(self, store, at);
+        self.lives += 1;
         endpoints::follow(self, store, at);
         budgets::count(store, at);
         certificates::keep(self, store, at);

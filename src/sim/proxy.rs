@@ -76,6 +76,7 @@ fn agent(
             if let Some(proxy) = pod.and_then(|pod| pod.proxy.as_mut()) {
                 proxy.draining = true;
             }
+            state.control.lives += 1;
             state.control.wake(now + 1);
             say(200, "OK")
         }

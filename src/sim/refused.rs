@@ -31,6 +31,11 @@ impl Refused {
         self
     }
 
+    /// What it says to people.
+    pub(super) fn message(&self) -> String {
+        self.status["message"].as_str().unwrap_or_default().to_owned()
+    }
+
     /// With a token to go on listing from.
     pub(super) fn going_on(mut self, token: &str) -> Self {
         self.status["metadata"] = json!({ "continue": token });

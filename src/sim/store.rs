@@ -150,6 +150,12 @@ impl Store {
         Some(newer.filter(|change| namespace.is_none_or(|ns| ns == change.namespace)).cloned().collect())
     }
 
+    /// Whether an object of these plurals may have changed after a version.
+    pub(super) fn touched(&self, version: u64, plurals: &[&str]) -> bool {
+        let newer = self.ring.iter().rev().take_while(|change| change.version > version);
+        version < self.oldest() || newer.into_iter().any(|change| plurals.contains(&change.plural.as_str()))
+    }
+
     /// Creates an object.
     pub(super) fn create(
         &mut self,

@@ -37,6 +37,7 @@ pub(super) fn run(control: &mut Control, store: &mut Store, at: Timestamp) {
         if let Some(proxy) = &mut pod.proxy
             && runs
             && !down
+            && !control.faults.withheld
             && !proxy_waits(proxy)
         {
             proxy.configured = true;
@@ -74,7 +75,7 @@ fn bind(control: &mut Control, store: &mut Store, key: &Key, object: &Value, at:
     }
     let second = at.as_second();
     // One second more or less, so that pods do not all start at once.
-    let starts = second + START_S + i64::try_from(hash(control.seed, &key.2) % 2).unwrap_or(0);
+    let starts = second + control.start_s(key) + i64::try_from(hash(control.seed, &key.2) % 2).unwrap_or(0);
     let address = format!("10.244.{}.{}", 1 + number / 250, 1 + number % 250);
     control.pods.insert(place, Pod::of(object, address, second, starts));
 }
@@ -102,9 +103,10 @@ fn advance(pod: &mut Pod, key: &Key, look: Look<'_>) {
             }
             Run::Running(_) if istiod && look.istiod_down => {
                 container.restarts += 1;
-                Run::Crashing { at: second }
+                Run::Crashing { at: second, until: None }
             }
-            Run::Crashing { .. } if !look.istiod_down => Run::Running(second),
+            Run::Crashing { until: Some(until), .. } if until <= second => Run::Running(second),
+            Run::Crashing { until: None, .. } if !look.istiod_down => Run::Running(second),
             same @ (Run::Waiting | Run::Running(_) | Run::Ended { .. } | Run::Crashing { .. }) => same,
         };
         if before != container.run && container.running() {
@@ -140,7 +142,9 @@ fn wakes(pod: &Pod, second: i64) -> Vec<i64> {
     let mut wakes = vec![pod.starts];
     wakes.extend(pod.stops);
     for container in &pod.containers {
-        if let Run::Ended { again: Some(again), .. } = container.run {
+        if let Run::Ended { again: Some(again), .. } | Run::Crashing { until: Some(again), .. } =
+            container.run
+        {
             wakes.push(again);
         }
     }
@@ -150,6 +154,15 @@ fn wakes(pod: &Pod, second: i64) -> Vec<i64> {
 }
 
 impl Control {
+    /// Seconds until the containers of a new pod run.
+    fn start_s(&self, pod: &Key) -> i64 {
+        let slow = self.faults.slow.iter().filter(|((namespace, beginning), _)| {
+            *namespace == pod.1 && pod.2.starts_with(beginning.as_str())
+        });
+        // The longest beginning says it.
+        slow.max_by_key(|((_, beginning), _)| beginning.len()).map_or(START_S, |(_, seconds)| *seconds)
+    }
+
     /// The agent of a proxy was told to quit: its container ends, and starts again if it may.
     pub(in crate::sim) fn quit(&mut self, namespace: &str, name: &str, second: i64) {
         let stubborn = self.faults.stubborn;
@@ -160,6 +173,7 @@ impl Control {
         };
         let again = (container.native || always).then_some(second + RESTART_S);
         container.run = Run::Ended { at: second, again };
+        self.lives += 1;
         if let Some(proxy) = &mut pod.proxy {
             let hung = proxy.hung.filter(|_| stubborn).map(|_| second + RESTART_S);
             *proxy = super::Proxy { hung, rejected: proxy.rejected, ..super::Proxy::new() };

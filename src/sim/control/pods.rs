@@ -42,8 +42,8 @@ pub(in crate::sim) enum Run {
     Running(i64),
     /// Ended in a second, and starts again in another.
     Ended { at: i64, again: Option<i64> },
-    /// Ended so often that it is held back.
-    Crashing { at: i64 },
+    /// Ended so often that it is held back until a second, or for as long as istiod is down.
+    Crashing { at: i64, until: Option<i64> },
 }
 
 /// The proxy of a pod.

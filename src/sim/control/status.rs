@@ -33,7 +33,7 @@ fn container(pod: &Pod, container: &Container, second: i64) -> Value {
         }
         Run::Running(since) => (json!({ "running": { "startedAt": time(since) } }), json!({})),
         Run::Ended { at, .. } => (ended(at, false), json!({})),
-        Run::Crashing { at } => {
+        Run::Crashing { at, .. } => {
             let message = "back-off 5m0s restarting failed container";
             (json!({ "waiting": { "reason": "CrashLoopBackOff", "message": message } }), ended(at, true))
         }
