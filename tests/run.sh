@@ -38,7 +38,7 @@ if [ "$cluster" = yes ]; then
     exit 1
   }
   # First Go, then Rust: both at once would fight for the same cores.
-  MESHMEND_TEST_CONTROL_PLANE=$(tests/control_plane/build.sh)
+  MESHMEND_TEST_CONTROL_PLANE=$(tests/part.sh "control plane (Go)" tests/control_plane/build.sh)
   export MESHMEND_TEST_CONTROL_PLANE
 else
   echo "left out on request: the tests on a real API server" >&2
@@ -51,11 +51,27 @@ if [ "$proofs" = yes ]; then
       exit 1
     }
   done
-  MESHMEND_TEST_PARTS=$(tests/proving/fetch.sh)
+  MESHMEND_TEST_PARTS=$(tests/part.sh "parts of the proving ground" tests/proving/fetch.sh)
   MESHMEND_TEST_ENVOY=$MESHMEND_TEST_PARTS/envoy
   export MESHMEND_TEST_PARTS MESHMEND_TEST_ENVOY
 else
   echo "left out: the proving ground; tests/run.sh --proofs runs it" >&2
   unset MESHMEND_TEST_PARTS MESHMEND_TEST_ENVOY || true
 fi
-cargo test --locked
+tests/part.sh "compiling the tests" cargo test --locked --no-run
+# One part's failure does not hide the others'. tests/tidy.rs sees to it that none is left out.
+failed=
+part() {
+  name=$1
+  shift
+  tests/part.sh "$name" cargo test --locked --no-fail-fast "$@" || failed="$failed, $name"
+}
+part "unit tests" --lib
+part "tidy" --test tidy
+part "agent" --test agent
+[ "$cluster" = no ] || part "real API server" --test cluster
+[ "$proofs" = no ] || part "proofs" --test proving
+if [ -n "$failed" ]; then
+  echo "failed: ${failed#, }" >&2
+  exit 1
+fi

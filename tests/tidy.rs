@@ -215,6 +215,20 @@ fn permits_are_minted_in_one_place() {
     check(files("src").iter().flat_map(|(path, text)| permit_faults(path, text)).collect());
 }
 
+// Mutation: a line `part ... --test agent` taken out of tests/run.sh.
+#[test]
+fn no_test_program_is_left_out_of_the_test_command() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).expect("it is part of the repository");
+    let (manifest, command) = (read("Cargo.toml"), read("tests/run.sh"));
+    let named = manifest.split("[[test]]").skip(1).filter_map(|part| part.split('"').nth(1));
+    let named: Vec<&str> = named.collect();
+    assert!(named.contains(&"tidy"), "{named:?}");
+    let runs = |name: &&&str| command.lines().any(|line| line.ends_with(&format!(" --test {name}")));
+    let missing: Vec<&&str> = named.iter().filter(|name| !runs(name)).collect();
+    assert!(missing.is_empty(), "tests/run.sh does not run {missing:?}");
+    assert!(command.lines().any(|line| line.ends_with(" --lib")), "nor may it leave out the unit tests");
+}
+
 #[test]
 fn the_top_level_holds_what_it_should() {
     let known = [

@@ -38,8 +38,12 @@ impl Eyes {
             config.proxies = Some(ProxySource { interval_s: INTERVAL_S, via: Via::PortForward });
         }
         config.istiod.get_or_insert(IstiodSource { interval_s: INTERVAL_S });
-        let boards = mesh::boards(&config, &cluster, &rules, clock)?;
-        Ok(Self { boards, clock, looks: Mutex::default() })
+        Ok(Self::over(mesh::boards(&config, &cluster, &rules, clock)?, clock))
+    }
+
+    /// Over boards that are there already, by their clock.
+    pub(crate) fn over(boards: Arc<Boards>, clock: Clock) -> Self {
+        Self { boards, clock, looks: Mutex::default() }
     }
 
     /// Reads everything once.

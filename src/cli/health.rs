@@ -198,3 +198,6 @@ fn json(args: &HealthArgs, value: &impl serde::Serialize) -> anyhow::Result<()> 
 fn find<'a>(found: &'a Overview, id: &str) -> Option<&'a IndicatorHealth> {
     found.components.iter().flat_map(|part| &part.indicators).find(|indicator| indicator.indicator == id)
 }
+
+#[cfg(test)]
+mod tests;

@@ -83,6 +83,8 @@ async fn one_look_has_a_trend_where_prometheus_remembers() {
     let earlier = boards.earlier(&surveys, then).await;
     assert!(earlier["traffic.route_error_rate"] < 0.01, "{earlier:?}");
     assert!(earlier["traffic.success_rate"] > 0.99, "{earlier:?}");
+    // Nobody had been turned away, so that there was no series of it.
+    assert_eq!(earlier.get("traffic.overload_share"), Some(&0.0), "{earlier:?}");
     stage.within(5).await;
     let mut looks = Looks::default();
     looks.recall(earlier, then);
