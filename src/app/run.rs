@@ -220,7 +220,7 @@ fn turn_on_own_thread(
 /// The routes that were there when the last run ended, and what its open cases were about.
 fn known_subjects(state: &State) -> Vec<Subject> {
     let there = state.routes.iter().filter(|(_, route)| route.in_force.is_some());
-    let ill = state.open_incidents().map(|case| &case.subject).filter(|s| !state.routes.contains_key(s));
+    let ill = state.ill_subjects().filter(|subject| !state.routes.contains_key(subject));
     there.map(|(subject, _)| subject).chain(ill).cloned().collect()
 }
 

@@ -20,6 +20,7 @@ use crate::model::plan::{Direction, Outcome};
 use crate::model::reason::Reason;
 
 /// Folds one change, decided on an event of the time `at`, into the state.
+#[expect(clippy::wildcard_enum_match_arm, reason = "three changes tell that a subject is ill or well")]
 pub fn apply(state: &mut State, at: Timestamp, change: &Change) {
     shared(state, at, change);
     stops::fold(state, at, change);
@@ -31,8 +32,10 @@ pub fn apply(state: &mut State, at: Timestamp, change: &Change) {
         released = acted && !acts(case);
     }
     hear::listen(state, at, change);
-    if let Change::Ended { incident, phase, .. } = change {
-        close(state, at, incident, *phase);
+    match change {
+        Change::Ended { incident, phase, .. } => close(state, at, incident, *phase),
+        Change::Ignored { key, .. } | Change::SourceResolved { key, .. } => state.weigh(key),
+        _ => {}
     }
     if released {
         stops::released(state, id);
@@ -48,8 +51,8 @@ fn shared(state: &mut State, at: Timestamp, change: &Change) {
             if let Some(case) = opened_case(state, at, change) {
                 state.opened += 1;
                 state.open.insert(key.clone(), incident.clone());
-                state.falls_ill(&case.subject);
                 state.incidents.insert(incident.clone(), Arc::new(case));
+                state.weigh(key);
             }
         }
         Change::JournalNamed { journal } => {
@@ -75,6 +78,7 @@ fn shared(state: &mut State, at: Timestamp, change: &Change) {
             wake_waiting(state);
         }
         Change::Draining => state.draining = true,
+        Change::SubjectVanished { subject } => state.vanished(subject),
         Change::StepStarted { direction: Direction::Undo, .. } => state.restored_at = Some(at),
         Change::Caused { incident, cause, .. } => {
             // It waits for its cause now, and not for its turn at the gate.
@@ -100,11 +104,12 @@ pub(super) fn wake_waiting(state: &mut State) {
 fn close(state: &mut State, at: Timestamp, id: &IncidentId, phase: Phase) {
     let case = state.incidents.get(id).map(|case| (case.key.clone(), case.subject.clone()));
     let Some((key, subject)) = case else { return };
-    if state.open.remove(&key).is_some() {
-        state.is_over(&subject);
-    }
+    state.open.remove(&key);
     state.regate.remove(id);
-    state.ended.insert(key, LastEnd { incident: id.clone(), phase, at });
+    let subject = (subject != key.owner).then_some(subject);
+    let end = LastEnd { incident: id.clone(), phase, at, subject, vanished: false };
+    state.ended.insert(key.clone(), end);
+    state.weigh(&key);
     hear::forget(state, at);
     state.keep_newest(id, ENDED_KEPT);
 }

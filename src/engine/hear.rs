@@ -166,4 +166,5 @@ pub(super) fn forget(state: &mut State, at: Timestamp) {
         spent || open.contains_key(key) || ended.contains_key(key)
     });
     state.ended_kept = state.ended.len();
+    state.count_ill();
 }

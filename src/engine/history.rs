@@ -115,14 +115,19 @@ pub(super) fn gone(state: &State, rules: &Rules, at: Timestamp, subject: &Subjec
     changes
 }
 
-/// A subject vanished: its waiting cases are over. One that is acting goes on to its end: the act may be why
+/// A subject vanished: its waiting cases are over, and it counts as ill no more. One that is acting goes on to its end: the act may be why
 /// the subject is gone.
 pub(super) fn end_waiting(state: &State, rules: &Rules, at: Timestamp, subject: &Subject) -> Vec<Change> {
     let waiting = state
         .open_incidents()
         .filter(|incident| incident.subject == *subject && !incident.phase.is_acting())
         .filter_map(|incident| Case::of(state, rules, at, &incident.id));
-    waiting.flat_map(|case| case.end(Phase::Gone, Reason::SubjectGone)).collect()
+    let mut changes: Vec<Change> =
+        waiting.flat_map(|case| case.end(Phase::Gone, Reason::SubjectGone)).collect();
+    if state.is_left_ill(subject) {
+        changes.push(Change::SubjectVanished { subject: subject.clone() });
+    }
+    changes
 }
 
 /// Folds the changes of routes; `apply` hands over no others.

@@ -73,9 +73,12 @@ pub struct State {
     /// Seconds by which the wall clock was set forward since the start of the run: windows are about it.
     #[serde(default)]
     pub(super) skew_s: i64,
-    /// Subjects with open cases, and how many each has; derived, see [`State::falls_ill`].
+    /// Ill subjects, and by how many keys each is; derived, see [`State::weigh`].
     #[serde(skip)]
     ill: BTreeMap<Subject, u32>,
+    /// The ill subject of each key that has one; derived like it.
+    #[serde(skip)]
+    ill_of: BTreeMap<IncidentKey, Subject>,
     /// When each open incident wants to be looked at, ordered by time; derived, see [`State::index`].
     #[serde(skip)]
     wakes: BTreeSet<(Timestamp, IncidentId)>,
@@ -94,6 +97,20 @@ pub(super) struct LastEnd {
     pub(super) incident: IncidentId,
     pub(super) phase: Phase,
     pub(super) at: Timestamp,
+    /// What it was about, where that is not the owner that its key names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) subject: Option<Subject>,
+    /// What it was about vanished since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) vanished: bool,
+}
+
+impl LastEnd {
+    /// Whether a case that ended so leaves its subject as ill as it was. A measured recovery does not, whatever
+    /// is still said, nor does one whose subject went.
+    fn leaves_ill(&self) -> bool {
+        !self.vanished && matches!(self.phase, Phase::Escalated | Phase::Suppressed | Phase::Expired)
+    }
 }
 
 /// A control plane that is down.
@@ -170,7 +187,7 @@ impl State {
         self
     }
 
-    /// Distinct subjects of this domain with an open case.
+    /// Distinct subjects of this domain that are ill.
     pub(super) fn ill(&self, domain: &Domain) -> u64 {
         let namespace = domain.namespace.as_deref();
         let first = Subject::new(&domain.group, &domain.kind, namespace.unwrap_or_default(), "");
@@ -182,25 +199,65 @@ impl State {
         u64::try_from(within.count()).unwrap_or(u64::MAX)
     }
 
-    /// A case on this subject was opened.
-    pub(super) fn falls_ill(&mut self, subject: &Subject) {
-        *self.ill.entry(subject.clone()).or_default() += 1;
+    /// All subjects that are ill, in the order of their names.
+    pub fn ill_subjects(&self) -> impl Iterator<Item = &Subject> {
+        self.ill.keys()
     }
 
-    /// A case on this subject ended.
-    pub(super) fn is_over(&mut self, subject: &Subject) {
-        if let Some(cases) = self.ill.get_mut(subject) {
-            *cases -= 1;
-            if *cases == 0 {
-                self.ill.remove(subject);
+    /// Brings up to date whether the subject of a key is ill. Called after every change that may say so.
+    pub(super) fn weigh(&mut self, key: &IncidentKey) {
+        let is = self.ill_subject(key);
+        if self.ill_of.get(key) == is {
+            return;
+        }
+        let is = is.cloned();
+        if let Some(was) = self.ill_of.remove(key)
+            && let Some(keys) = self.ill.get_mut(&was)
+        {
+            *keys -= 1;
+            if *keys == 0 {
+                self.ill.remove(&was);
             }
+        }
+        if let Some(subject) = is {
+            *self.ill.entry(subject.clone()).or_default() += 1;
+            self.ill_of.insert(key.clone(), subject);
         }
     }
 
-    fn count_ill(&mut self) {
+    /// The subject of a key, if it is ill: a case of it is open, or its last one ended without a recovery and a
+    /// source that fired has not said otherwise. That nobody does anything more about it makes nothing well.
+    fn ill_subject(&self, key: &IncidentKey) -> Option<&Subject> {
+        if let Some(open) = self.open_for(key) {
+            return Some(&open.subject);
+        }
+        let end = self.ended.get(key).filter(|end| end.leaves_ill())?;
+        let fires = self.attempts.get(key).is_some_and(|known| !known.firing.is_empty());
+        fires.then(|| end.subject.as_ref().unwrap_or(&key.owner))
+    }
+
+    /// Whether a subject is ill by a case that is over.
+    pub(super) fn is_left_ill(&self, subject: &Subject) -> bool {
+        let left = |key: &IncidentKey| !self.open.contains_key(key);
+        self.ill.contains_key(subject) && self.ill_of.iter().any(|(key, of)| of == subject && left(key))
+    }
+
+    /// A subject vanished: what its last cases left is over.
+    pub(super) fn vanished(&mut self, subject: &Subject) {
+        let keys: Vec<IncidentKey> =
+            self.ill_of.iter().filter(|(_, of)| *of == subject).map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            self.ended.get_mut(&key).into_iter().for_each(|end| end.vanished = true);
+            self.weigh(&key);
+        }
+    }
+
+    /// Counts all anew.
+    pub(super) fn count_ill(&mut self) {
         self.ill.clear();
-        let subjects: Vec<Subject> = self.open_incidents().map(|case| case.subject.clone()).collect();
-        subjects.iter().for_each(|subject| self.falls_ill(subject));
+        self.ill_of.clear();
+        let keys: BTreeSet<IncidentKey> = self.open.keys().chain(self.ended.keys()).cloned().collect();
+        keys.iter().for_each(|key| self.weigh(key));
     }
 
     /// The breaker of a policy for a playbook.

@@ -144,6 +144,8 @@ pub enum Change {
     RevisionOurs { subject: Subject, spec_hash: Digest },
     /// A route vanished; its history stays for a while.
     RouteForgotten { subject: Subject },
+    /// A subject that the end of its case left ill vanished, and is ill no more.
+    SubjectVanished { subject: Subject },
     /// Rules are in force.
     RulesInForce { digest: Digest },
     /// The wall clock jumped: acts wait for the next evaluation.
@@ -258,6 +260,7 @@ impl Change {
             | Self::RevisionGood { .. }
             | Self::RevisionOurs { .. }
             | Self::RouteForgotten { .. }
+            | Self::SubjectVanished { .. }
             | Self::RulesInForce { .. }
             | Self::ClockJumped { .. }
             | Self::ClockSettled

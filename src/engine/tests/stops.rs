@@ -9,7 +9,9 @@ use crate::model::incident::{IncidentId, Phase};
 use crate::model::indicator::Level;
 use crate::model::plan::{Direction, Outcome, Rehearsal};
 use crate::model::reason::Reason;
+use crate::engine::State;
 use crate::model::signal::{Signal, SignalState};
+use crate::model::subject::Subject;
 
 /// Far beyond what these stories touch at once, so that only what they are about holds.
 const WIDE: &str =
@@ -76,9 +78,9 @@ fn a_storm_has_a_least_number_whatever_the_share() {
     }
 }
 
-// Mutations: cases of other kinds counted; ended cases counted.
+// Mutations: cases of other kinds counted; recovered ones counted.
 #[test]
-fn a_storm_counts_open_subjects_of_the_kind_that_is_ill() {
+fn a_storm_counts_the_subjects_of_the_kind_that_is_ill() {
     let mut desk = wide(", storm: { namespace: { share: 0%, least: 3 }, mesh: 100% }");
     for name in ["a", "b", "c"] {
         let subject = crate::model::subject::Subject::new("", "Service", "shop", name);
@@ -90,6 +92,64 @@ fn a_storm_counts_open_subjects_of_the_kind_that_is_ill() {
     assert_eq!(desk.case().phase, Phase::Resolved);
     assert!(acts(&mut desk, "two") && acts(&mut desk, "three"), "one is well again");
     assert!(!acts(&mut desk, "four"));
+}
+
+/// A policy refuses: the case of this route ends while the route stays as ill as it was.
+fn ends_refused(desk: &mut Desk, name: &str) {
+    desk.breaks(name);
+    desk.finds("bad");
+    desk.rehearses(Rehearsal::Refused { why: "denied by a webhook".to_owned() });
+    assert_eq!(desk.case().phase, Phase::Escalated, "{name}");
+}
+
+// Mutation: `ill_subject` that knows open cases only lets the fourth of four ill routes through, as the only one.
+#[test]
+fn a_case_that_ends_while_its_subject_is_ill_stays_counted_until_the_subject_is_well() {
+    let mut desk = wide(", storm: { namespace: { share: 0%, least: 3 }, mesh: 100%, cooldown: 5m }");
+    for name in ["one", "two", "three"] {
+        ends_refused(&mut desk, name);
+    }
+    assert_eq!(desk.state.open_count(), 0, "people have them all");
+    assert!(!acts(&mut desk, "four"), "four of four are ill");
+    assert!(matches!(holds(&desk)[..], [Reason::Storm { ill: 4, bound: 3, .. }]), "{:?}", holds(&desk));
+    // The case expires, the storm does not: mutation: a storm that is over because cases expired.
+    let planned = desk.case().deadline.expect("a plan has an end");
+    desk.at = planned;
+    desk.hear(EventKind::Tick);
+    assert_eq!((desk.case().phase, desk.state.open_count()), (Phase::Expired, 0));
+    assert_eq!(desk.state.storms[0].calm_since, None, "four are ill, whoever looks after them");
+    // A snapshot knows it too. Mutation: `count_ill` over open cases only.
+    let snapshot = desk.state.to_snapshot().expect("it serialises");
+    desk.state = State::from_snapshot(&snapshot).expect("it is of this version");
+    assert_eq!(desk.state.ill_subjects().count(), 4);
+    // A sender's repeat changes nothing; its word that all is well does, and so does the end of the subject.
+    let repeat = signal(Subject::virtual_service("shop", "one"), later(desk.at, -7_200));
+    desk.hear(EventKind::Signal { signal: repeat });
+    assert_eq!(desk.state.ill_subjects().count(), 4);
+    resolves(&mut desk, "j-00001");
+    // Mutation: `SubjectVanished` that nobody folds.
+    desk.hear(EventKind::RouteGone { subject: Subject::virtual_service("shop", "two") });
+    assert_eq!(desk.state.ill_subjects().count(), 2);
+    desk.hear(EventKind::Tick);
+    let calm = desk.state.storms[0].calm_since.expect("two are ill");
+    desk.at = later(calm, 300);
+    desk.hear(EventKind::Tick);
+    assert!(desk.state.storms.is_empty());
+}
+
+// Mutation: `leaves_ill` of a recovery: alerts that began before it repeat until they notice.
+#[test]
+fn a_measured_recovery_makes_a_subject_well_whatever_is_still_said() {
+    let mut desk = wide("");
+    assert!(acts(&mut desk, "one"));
+    let began = desk.at;
+    desk.executes(done());
+    desk.probes(Level::Healthy);
+    assert_eq!(desk.case().phase, Phase::Resolved);
+    let repeat = signal(Subject::virtual_service("shop", "one"), began);
+    let changes = desk.hear(EventKind::Signal { signal: repeat });
+    assert!(matches!(changes[..], [Change::Ignored { .. }]), "{changes:?}");
+    assert_eq!(desk.state.ill_subjects().count(), 0);
 }
 
 // Mutations: a storm that ends without its rest; `over <= at` to `over < at` in `stops::tick`; a storm that

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use meshmend::model::change::{Change, Charge};
 use meshmend::model::event::EventKind;
-use meshmend::model::incident::{IncidentId, Phase};
+use meshmend::model::incident::{IncidentId, IncidentKey, Phase};
 use meshmend::model::pause::Reach;
 use meshmend::model::plan::{Direction, Outcome};
 use meshmend::model::reason::Reason;
@@ -23,6 +23,10 @@ use super::{Checked, Logged, Turn, World, holds, records, run, seconds};
 struct Paper {
     pauses: BTreeMap<Reach, Timestamp>,
     ill: BTreeMap<IncidentId, Subject>,
+    /// What the last case of a key left ill, and who still says so.
+    left: BTreeMap<IncidentKey, Subject>,
+    says: BTreeMap<IncidentKey, BTreeSet<String>>,
+    keys: BTreeMap<IncidentId, (IncidentKey, Subject)>,
     storms: Vec<Domain>,
     /// Failures of a playbook since its last closing, and until when it is held.
     failures: BTreeMap<String, Vec<Timestamp>>,
@@ -92,7 +96,10 @@ impl Paper {
         let bound = |(share, least): (u64, u64), of: u64| least.max((share * of).div_ceil(100));
         let count = |inside: &dyn Fn(&Subject) -> bool| {
             let alike = |ill: &&Subject| ill.kind == ailing.kind && ill.group == ailing.group;
-            let ill: BTreeSet<&Subject> = self.ill.values().filter(alike).filter(|ill| inside(ill)).collect();
+            let said = |key: &IncidentKey| self.says.get(key).is_some_and(|sources| !sources.is_empty());
+            let left = self.left.iter().filter(|(key, _)| said(key)).map(|(_, subject)| subject);
+            let all = self.ill.values().chain(left);
+            let ill: BTreeSet<&Subject> = all.filter(alike).filter(|ill| inside(ill)).collect();
             u64::try_from(ill.len()).expect("a handful")
         };
         let here = count(&|ill: &Subject| ill.namespace == ailing.namespace);
@@ -104,14 +111,45 @@ impl Paper {
         Ok(())
     }
 
-    fn note(&mut self, world: &World, logged: &Logged, change: &Change) -> Checked {
-        let at = logged.event.at;
+    /// Who is ill: the subjects of open cases, and those of cases that ended without a recovery.
+    fn hears(&mut self, change: &Change) {
         match change {
-            Change::Opened { incident, signal, .. } => {
+            Change::Opened { incident, key, signal, .. } => {
                 self.ill.insert(incident.clone(), signal.subject.clone());
+                self.keys.insert(incident.clone(), (key.clone(), signal.subject.clone()));
+                self.left.remove(key);
+                self.says.entry(key.clone()).or_default().insert(signal.source.to_string());
             }
+            Change::Attached { incident, source, .. } => {
+                let key = self.keys[incident].0.clone();
+                self.says.entry(key).or_default().insert(source.to_string());
+            }
+            Change::Ignored { key, source, .. } => {
+                self.says.entry(key.clone()).or_default().insert(source.to_string());
+            }
+            Change::SourceResolved { key, source, .. } => {
+                self.says.entry(key.clone()).or_default().remove(source.as_str());
+            }
+            Change::SubjectVanished { subject } => self.left.retain(|_, left| left != subject),
             Change::Ended { incident, phase, reason } => {
                 self.ill.remove(incident);
+                let (key, subject) = self.keys[incident].clone();
+                if matches!(reason, Reason::Recovered { .. }) {
+                    self.says.remove(&key);
+                }
+                if matches!(phase, Phase::Escalated | Phase::Suppressed | Phase::Expired) {
+                    self.left.insert(key, subject);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn note(&mut self, world: &World, logged: &Logged, change: &Change) -> Checked {
+        let at = logged.event.at;
+        self.hears(change);
+        match change {
+            Change::Ended { incident, phase, reason } => {
                 if self.aborted.contains(incident) {
                     let suppressed = *phase == Phase::Suppressed && matches!(reason, Reason::Aborted { .. });
                     prop_assert!(suppressed || *phase != Phase::Resolved, "aborted, and then {reason}");
