@@ -13,7 +13,7 @@ use crate::cluster::{Answer, Call, PodPort, Unanswered, told};
 use crate::engine::gate::Permit;
 use crate::model::action::Action;
 use crate::model::effect::Execute;
-use crate::model::plan::{Outcome, Rehearsal};
+use crate::model::plan::{Direction, Outcome, Rehearsal};
 use crate::model::subject::Subject;
 
 /// An agent that lives answers within milliseconds. Three times this and the longest drain fit into the
@@ -76,12 +76,8 @@ impl Effectors {
         let Some(restart) = Restart::of(&execute.action) else {
             return Outcome::Failed { why: "this action restarts no sidecar".to_owned() };
         };
-        match self.found(&restart).await {
-            Ok(Found::Ready) => {}
-            Ok(Found::AlreadyDone) => return Outcome::AlreadyDone,
-            Ok(Found::Stale(why)) => return Outcome::Stale { why },
-            Ok(Found::Impossible(why)) => return Outcome::Failed { why },
-            Err(trouble) => return not_sent(way, trouble.right, &trouble.error),
+        if let Some(outcome) = self.not_the_same(&restart, way).await {
+            return outcome;
         }
         let agent = Agent::of(restart.container);
         let to = port_of(&restart, &agent);
@@ -103,6 +99,11 @@ impl Effectors {
         }
         if let Err(why) = self.writes.pass_within(self.clock.until(permit.not_after())).await {
             return unsent(way, why);
+        }
+        // The agent was asked and the brake waited for: by now a pod of the same name may be another one, and a drain
+        // of that one cannot be taken back.
+        if let Some(outcome) = self.not_the_same(&restart, way).await {
+            return outcome;
         }
         let now = self.clock.now();
         if let Err(why) = permit.covers(execute, now) {
@@ -130,6 +131,19 @@ impl Effectors {
         self.quit(execute, permit, &restart, &drained).await
     }
 
+    /// Looks whether pod and container are still those of the plan; what becomes of the step where they are not.
+    async fn not_the_same(&self, restart: &Restart<'_>, way: Direction) -> Option<Outcome> {
+        match self.found(restart).await {
+            Ok(Found::Ready) => None,
+            Ok(Found::AlreadyDone) => Some(Outcome::AlreadyDone),
+            Ok(Found::Stale(why)) => Some(Outcome::Stale { why }),
+            Ok(Found::Impossible(why)) => Some(Outcome::Failed { why }),
+            Err(trouble) => Some(not_sent(way, trouble.right, &trouble.error)),
+        }
+    }
+
+    /// The last look comes after all waiting, right before the quit, and asks for the container by its id.
+    ///
     /// A drained proxy serves nobody until it is started anew, so this is sent even when the permit ended
     /// meanwhile (a stopped process, say), as long as the container is still the one that was drained.
     async fn quit(
@@ -245,9 +259,9 @@ fn port_of(restart: &Restart<'_>, agent: &Agent) -> PodPort {
 
 /// What the answer to the quit means. An agent that went too fast to answer has done as it was told.
 fn ended(restart: &Restart<'_>, answer: Result<Answer, Unanswered>, before: &str) -> Outcome {
-    let container = restart.container;
+    let (container, id) = (restart.container, restart.container_id);
     match answer {
-        Ok((200, _)) => Outcome::Done { detail: format!("{before}{container} was told to quit") },
+        Ok((200, _)) => Outcome::Done { detail: format!("{before}{container} ({id}) was told to quit") },
         Ok((404, _)) if container == "linkerd-proxy" => Outcome::Failed {
             why: format!(
                 "linkerd-proxy does not take a shutdown (404): it is switched off unless \
@@ -263,7 +277,7 @@ fn ended(restart: &Restart<'_>, answer: Result<Answer, Unanswered>, before: &str
             Outcome::Unknown { why: format!("{before}the quit was not answered ({why}); {LEFT}") }
         }
         Err(Unanswered::Silent(_)) => {
-            Outcome::Done { detail: format!("{before}{container} closed the connection on the quit") }
+            Outcome::Done { detail: format!("{before}{container} ({id}) closed the connection on the quit") }
         }
         Err(Unanswered::NotAsked(why)) => {
             Outcome::Unknown { why: format!("{before}the quit could not be sent: {why}") }
@@ -325,7 +339,7 @@ mod tests {
     use crate::engine::{State, apply, gate};
     use crate::model::change::Change;
     use crate::model::incident::{IncidentId, IncidentKey};
-    use crate::model::plan::{Direction, Plan};
+    use crate::model::plan::Plan;
     use crate::model::rate::Rate;
     use crate::model::signal::{Severity, Signal, SignalState};
 
@@ -476,8 +490,24 @@ mod tests {
         lasts_s: i64,
         answers: Vec<(&'static str, Result<Answer, Unanswered>)>,
     ) -> (Outcome, Vec<String>) {
+        run_on(vec![pod("Always", RUNNING)], rate, action, lasts_s, answers).await
+    }
+
+    /// The same on a pod that looks so, look by look; the last of them stays.
+    async fn run_on(
+        looks: Vec<Value>,
+        rate: Rate,
+        action: Action,
+        lasts_s: i64,
+        answers: Vec<(&'static str, Result<Answer, Unanswered>)>,
+    ) -> (Outcome, Vec<String>) {
         let clock = Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
-        let pods = axum::Router::new().fallback(|| async { axum::Json(pod("Always", RUNNING)) });
+        let looks = Arc::new(Mutex::new(looks));
+        let pods = axum::Router::new().fallback(move || {
+            let mut looks = looks.lock().unwrap();
+            let pod = if looks.len() > 1 { looks.remove(0) } else { looks[0].clone() };
+            async { axum::Json(pod) }
+        });
         let cluster = Arc::new(Cluster::new(kube::Client::new(pods, "default"), vec!["*".to_owned()]));
         let told = Arc::new(Told { answers, asked: Mutex::default() });
         let transport: Arc<dyn ProxyTransport> = Arc::<Told>::clone(&told);
@@ -504,6 +534,40 @@ mod tests {
         assert_eq!(outcome.name(), "done", "{outcome:?}");
         assert_eq!(asked, ["GET /drain", "POST /drain", "POST /quitquitquit"]);
         assert_eq!(start.elapsed(), Duration::from_secs(5));
+    }
+
+    // Mutations: the second look left out, which drains a pod that nobody planned for; the last one left out, which
+    // quits it; a look that asks for the name only.
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_that_was_replaced_meanwhile_is_neither_drained_nor_quit() {
+        let planned = || pod("Always", RUNNING);
+        let mut replaced = planned();
+        replaced["metadata"]["uid"] = json!("v");
+        let restarted = || pod("Always", "containerd://2");
+        let (alive, drain) = ("GET /drain", "POST /drain");
+        let cases = [
+            (vec![replaced.clone()], "stale", vec![]),
+            (vec![planned(), replaced.clone()], "stale", vec![alive]),
+            (vec![planned(), restarted()], "already_done", vec![alive]),
+            // What was drained is gone: whoever has its name now was neither drained nor is told to quit.
+            (vec![planned(), planned(), replaced], "unknown", vec![alive, drain]),
+            (vec![planned(), planned(), restarted()], "done", vec![alive, drain]),
+            (vec![planned()], "done", vec![alive, drain, "POST /quitquitquit"]),
+        ];
+        for (looks, word, expected) in cases {
+            let answers = vec![(drain, ok()), ("POST /quitquitquit", ok())];
+            let (outcome, asked) =
+                run_on(looks.clone(), Rate::Off, action(5, "istio-proxy"), 15, answers).await;
+            assert_eq!((outcome.name(), &asked), (word, &to_strings(&expected)), "{looks:?}: {outcome:?}");
+            if expected.len() == 3 {
+                let Outcome::Done { detail } = outcome else { panic!("{outcome:?}") };
+                assert!(detail.contains(RUNNING), "{detail}");
+            }
+        }
+    }
+
+    fn to_strings(lines: &[&str]) -> Vec<String> {
+        lines.iter().map(|line| (*line).to_owned()).collect()
     }
 
     // Mutation: draining first and finding out afterwards that nobody listens.
