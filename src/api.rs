@@ -13,7 +13,7 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 
 use crate::model::digest::Digest;
-use crate::model::event::Vote;
+use crate::model::event::{InForce, Vote};
 use crate::model::incident::Incident;
 use crate::model::indicator::Level;
 use crate::model::pause::{Pause, Reach};
@@ -75,11 +75,10 @@ pub trait Agent: Send + Sync + 'static {
         &self,
         id: String,
         plan: Option<Digest>,
-        by: String,
-        comment: String,
+        stop: Stop,
     ) -> BoxFuture<'_, Result<Arc<Incident>, Refusal>>;
-    /// Stops all open incidents within a reach; answers with their ids.
-    fn abort_all(&self, halt: Halt) -> BoxFuture<'_, Result<Vec<String>, Refusal>>;
+    /// Stops all open incidents within a reach; answers with them as they are then.
+    fn abort_all(&self, reach: Reach, stop: Stop) -> BoxFuture<'_, Result<Vec<Arc<Incident>>, Refusal>>;
     /// Incidents in memory, oldest first.
     fn incidents(&self) -> BoxFuture<'_, Result<Vec<Arc<Incident>>, Refusal>>;
     /// One incident.
@@ -109,6 +108,17 @@ pub struct HealthFigure {
     pub level: Level,
     /// Its figure, where there is one.
     pub value: Option<f64>,
+}
+
+/// An operator's wish to stop a case, or several.
+#[derive(Clone, Debug)]
+pub struct Stop {
+    /// Token name.
+    pub by: String,
+    /// Their words.
+    pub comment: String,
+    /// What becomes of what is in force; `None` where they have not said.
+    pub in_force: Option<InForce>,
 }
 
 /// An operator's wish about everything within a reach.

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 fine, 1 failure, 2 findings, 64 bad usage or configuration.
 
+mod abort;
 mod args;
 mod audit;
 mod check;

@@ -99,9 +99,11 @@ fn decided(state: &State, rules: &Rules, event: &Event) -> Vec<Change> {
         EventKind::Tick => tick::tick(state, rules, at),
         EventKind::Paused { reach, by, reason, for_s } => stops::paused(at, reach, (by, reason), *for_s),
         EventKind::Resumed { reach, by } => stops::resumed(state, reach, by),
-        EventKind::Aborted { incident, by, comment } => {
-            case(incident).map(|case| abort::one(case, by, comment)).unwrap_or_default()
+        EventKind::Aborted { incident, by, comment, in_force } => {
+            case(incident).map(|case| abort::one(case, (by, comment, *in_force))).unwrap_or_default()
         }
-        EventKind::AbortedAll { reach, by, comment } => abort::all(state, rules, at, reach, (by, comment)),
+        EventKind::AbortedAll { reach, by, comment, in_force } => {
+            abort::all(state, rules, at, reach, (by, comment, *in_force))
+        }
     }
 }

@@ -69,6 +69,7 @@ part() {
 part "unit tests" --lib
 part "tidy" --test tidy
 part "agent" --test agent
+part "counterfactual" --test never_worse
 [ "$cluster" = no ] || part "real API server" --test cluster
 [ "$proofs" = no ] || part "proofs" --test proving
 if [ -n "$failed" ]; then

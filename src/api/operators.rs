@@ -9,10 +9,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::routes::{Shared, parse, read};
-use super::{Halt, Refusal};
+use super::{Halt, Refusal, Stop};
 use crate::config::Role;
 use crate::model::digest::Digest;
 use crate::model::duration;
+use crate::model::event::InForce;
+use crate::model::incident::{Incident, IncidentId, Phase};
 use crate::model::pause::{LONGEST_PAUSE_S, Reach};
 
 /// The routes of operators.
@@ -116,9 +118,18 @@ async fn pauses(State(shared): State<Shared>, headers: HeaderMap) -> Response {
 
 async fn abort_all(State(shared): State<Shared>, request: Request) -> Response {
     let work = async {
-        let (body, by) = body(&shared, request).await?;
-        let halt = Halt { reach: body.reach()?, by, reason: body.reason()? };
-        Ok(json!({ "incidents": shared.agent.abort_all(halt).await? }))
+        let (mut body, by) = body(&shared, request).await?;
+        let in_force = body.rest.remove("inForce").map(serde_json::from_value).transpose();
+        let in_force = in_force.map_err(|_| bad("\"inForce\" is \"keep\" or \"undo\""))?;
+        let (reach, comment) = (body.reach()?, body.reason()?);
+        let stopped = shared.agent.abort_all(reach, Stop { by, comment, in_force }).await?;
+        let ids: Vec<&IncidentId> = stopped.iter().map(|case| &case.id).collect();
+        let kept: Vec<Value> = stopped.iter().filter_map(|case| kept(case)).collect();
+        let mut answer = json!({ "incidents": ids });
+        if !kept.is_empty() {
+            answer["inForce"] = json!(kept);
+        }
+        Ok(answer)
     };
     shared.timed(work).await
 }
@@ -131,14 +142,37 @@ struct AbortBody {
     plan: Option<Digest>,
     #[serde(default)]
     comment: String,
+    /// What becomes of what is in force; absent: it is kept, and the answer says how it is undone.
+    #[serde(default, rename = "inForce")]
+    in_force: Option<InForce>,
+}
+
+/// What a stopped case did that stays in force, and how it is undone; `None` where nothing is, or it is being
+/// undone.
+fn kept(case: &Incident) -> Option<Value> {
+    let act = case.in_force().filter(|_| case.wanted() == Some(InForce::Keep))?;
+    let id = &case.id;
+    Some(json!({
+        "incident": id,
+        "act": act.to_string(),
+        "running": case.phase == Phase::Executing,
+        "healthy": case.probed_healthy(),
+        "expires": case.expires_at,
+        "undo": format!("meshmend abort {id} --undo --reason TEXT"),
+    }))
 }
 
 async fn abort(State(shared): State<Shared>, Path(id): Path<String>, request: Request) -> Response {
     let work = async {
         let (parts, body) = request.into_parts();
         let by = shared.tokens.check(&parts.headers, Role::Approve)?.name.clone();
-        let AbortBody { plan, comment } = parse(&read(body).await?)?;
-        Ok(json!(shared.agent.abort(id, plan, by, comment).await?))
+        let AbortBody { plan, comment, in_force } = parse(&read(body).await?)?;
+        let stopped = shared.agent.abort(id, plan, Stop { by, comment, in_force }).await?;
+        let mut answer = json!(stopped);
+        if let Some(kept) = kept(&stopped) {
+            answer["inForce"] = kept;
+        }
+        Ok(answer)
     };
     shared.timed(work).await
 }

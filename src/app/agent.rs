@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::board::Boards;
 use super::intake;
 use super::queue::{Input, Reply};
-use crate::api::{Agent, Ballot, Halt, HealthFigure, Notification, Refusal};
+use crate::api::{Agent, Ballot, Halt, HealthFigure, Notification, Refusal, Stop};
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::engine::State;
@@ -228,14 +228,13 @@ impl Agent for Running {
         &self,
         id: String,
         plan: Option<Digest>,
-        by: String,
-        comment: String,
+        stop: Stop,
     ) -> BoxFuture<'_, Result<Arc<Incident>, Refusal>> {
-        self.decide_abort(IncidentId(id.into()), plan, by, comment).boxed()
+        self.decide_abort(IncidentId(id.into()), plan, stop).boxed()
     }
 
-    fn abort_all(&self, halt: Halt) -> BoxFuture<'_, Result<Vec<String>, Refusal>> {
-        self.decide_abort_all(halt).boxed()
+    fn abort_all(&self, reach: Reach, stop: Stop) -> BoxFuture<'_, Result<Vec<Arc<Incident>>, Refusal>> {
+        self.decide_abort_all(reach, stop).boxed()
     }
 
     fn incidents(&self) -> BoxFuture<'_, Result<Vec<Arc<Incident>>, Refusal>> {

@@ -7,10 +7,10 @@ use tokio::sync::oneshot;
 
 use super::agent::{Running, away};
 use super::queue::Input;
-use crate::api::{Halt, Refusal};
+use crate::api::{Halt, Refusal, Stop};
 use crate::engine::State;
 use crate::model::digest::Digest;
-use crate::model::event::EventKind;
+use crate::model::event::{EventKind, InForce};
 use crate::model::incident::{Incident, IncidentId};
 use crate::model::pause::{Pause, Reach};
 use crate::model::plan::Plan;
@@ -38,8 +38,7 @@ impl Running {
         &self,
         id: IncidentId,
         plan: Option<Digest>,
-        by: String,
-        comment: String,
+        stop: Stop,
     ) -> Result<Arc<Incident>, Refusal> {
         let missing = || Refusal::new(404, "not_found", format!("there is no incident {id}"));
         let before = self.incident_of(&id).await?.ok_or_else(missing)?;
@@ -48,12 +47,21 @@ impl Running {
             let known = known.map_or_else(|| "none yet".to_owned(), |plan| plan.to_string());
             return Err(Refusal::new(409, "other_plan", format!("the plan of {id} is another one: {known}")));
         }
-        self.order(EventKind::Aborted { incident: id.clone(), by, comment }).await?;
+        let Stop { by, comment, in_force } = stop;
+        self.order(EventKind::Aborted { incident: id.clone(), by, comment, in_force }).await?;
         let after = self.incident_of(&id).await?.ok_or_else(missing)?;
-        if after.is_aborted() {
-            return Ok(after);
+        if !after.is_aborted() {
+            return Err(Refusal::new(409, "over", format!("{id} is over already: it is {}", after.phase)));
         }
-        Err(Refusal::new(409, "over", format!("{id} is over already: it is {}", after.phase)))
+        let undo = in_force == Some(InForce::Undo);
+        if undo && after.phase.is_end() && after.in_force().is_some() {
+            let text = format!(
+                "what {id} did is not undone: another incident is about the same, or acts on the same object; \
+                 see meshmend incidents"
+            );
+            return Err(Refusal::new(409, "taken", text));
+        }
+        Ok(after)
     }
 
     /// Operators are heard before sources, whose queue a flood may fill.
@@ -70,9 +78,18 @@ impl Running {
         self.look(move |state| state.incidents.get(&key).cloned()).await
     }
 
-    pub(super) async fn decide_abort_all(&self, halt: Halt) -> Result<Vec<String>, Refusal> {
-        let Halt { reach, by, reason: comment } = halt;
-        self.order(EventKind::AbortedAll { reach, by, comment }).await
+    pub(super) async fn decide_abort_all(
+        &self,
+        reach: Reach,
+        stop: Stop,
+    ) -> Result<Vec<Arc<Incident>>, Refusal> {
+        let Stop { by, comment, in_force } = stop;
+        let ids = self.order(EventKind::AbortedAll { reach, by, comment, in_force }).await?;
+        let find = move |state: &State| {
+            let known = ids.iter().filter_map(|id| state.incidents.get(&IncidentId(id.as_str().into())));
+            known.cloned().collect()
+        };
+        self.look(find).await
     }
 
     /// What holds new acts now.

@@ -61,6 +61,7 @@ fn line(change: &Change) -> Option<(&'static str, String)> {
             ("measured", format!("{indicator}{} {level}{why}", value.unwrap_or_default()))
         }
         Change::Ended { phase, reason, .. } => ("ended", format!("{phase}: {reason}")),
+        Change::Reopened { .. } => ("reopened", "what it did is to be undone after all".to_owned()),
         Change::RevisionGood { subject, spec_hash, .. } => {
             ("learnt", format!("{subject}: revision {} is good", spec_hash.short()))
         }

@@ -7,7 +7,7 @@ pub(super) use super::args::{
     Playbook, Policy, Remote, Replay, Restore, Run, Sim, Vote, Where,
 };
 use super::rights::Rbac;
-use super::{audit, check, client, health, operators, rbac, restore, simulation, windows, work};
+use super::{abort, audit, check, client, health, operators, rbac, restore, simulation, windows, work};
 
 /// A self-healing remediation agent for service meshes.
 #[derive(Debug, Parser)]
@@ -64,14 +64,16 @@ pub(super) enum Command {
         after_help = "Examples:\n  meshmend deny k3f9q2-00017 --comment 'not during the release'\n  meshmend deny k3f9q2-00017 --plan sha256:..."
     )]
     Deny(Vote),
-    /// Stop an incident, or all within a reach, and take back what was done.
+    /// Stop an incident, or all within a reach, at once; then keep or undo what was done.
     ///
-    /// A step that runs is let finish and then taken back where that is possible. New signals may
-    /// open new incidents: pause as well where nothing more should be tried.
+    /// A step that runs is let finish, and nothing follows. What is in force then is shown, and on
+    /// a terminal you are asked. Elsewhere it is kept unless --undo is given, and exit code 2 says
+    /// so. What expires still ends at its time. New signals may open new incidents: pause as well
+    /// where nothing more should be tried.
     #[command(
-        after_help = "Examples:\n  meshmend abort k3f9q2-00017 --reason 'we do this by hand'\n  meshmend abort --namespace shop --reason migration\n  meshmend abort --all --reason migration"
+        after_help = "Examples:\n  meshmend abort k3f9q2-00017 --reason 'we do this by hand'\n  meshmend abort k3f9q2-00017 --undo --reason 'the old route was right'\n  meshmend abort --namespace shop --keep --reason migration\n  meshmend abort --all --reason migration"
     )]
-    Abort(operators::AbortArgs),
+    Abort(abort::AbortArgs),
     /// Hold new acts for a while: all, of a namespace, or of a playbook.
     ///
     /// What was begun goes on, and is taken back if it does not help. The same reach again
@@ -144,7 +146,7 @@ pub(super) fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Incidents(remote) => client::incidents(&remote),
         Command::Approve(vote) => client::vote(&vote, "approve"),
         Command::Deny(vote) => client::vote(&vote, "deny"),
-        Command::Abort(args) => operators::abort(&args),
+        Command::Abort(args) => abort::abort(&args),
         Command::Pause(args) => operators::pause(&args),
         Command::Resume(args) => operators::resume(&args),
         Command::Pauses(remote) => operators::pauses(&remote),

@@ -1,12 +1,12 @@
-//! `meshmend pause`, `resume`, `pauses` and `abort`: what operators do to a running agent.
+//! `meshmend pause`, `resume` and `pauses`: what operators hold of a running agent, and how far that reaches.
 
 use clap::Args;
 use serde_json::{Map, Value, json};
 
+use super::FINE;
 use super::client::Client;
 use super::commands::{Output, Remote};
 use super::people;
-use super::{FINE, Usage};
 use crate::model::pause::{Pause, Reach};
 use crate::model::storm::{Breaker, Storm};
 
@@ -22,7 +22,8 @@ pub(super) struct Scope {
 }
 
 impl Scope {
-    fn body(&self) -> Map<String, Value> {
+    /// The body that names it.
+    pub(super) fn body(&self) -> Map<String, Value> {
         let mut body = Map::new();
         match (&self.namespace, &self.playbook) {
             (Some(name), _) => body.insert("namespace".to_owned(), json!(name)),
@@ -55,24 +56,6 @@ pub(super) struct ResumeArgs {
     remote: Remote,
 }
 
-#[derive(Debug, Args)]
-pub(super) struct AbortArgs {
-    /// Incident id.
-    #[arg(required_unless_present_any = ["namespace", "playbook", "all"],
-        conflicts_with_all = ["namespace", "playbook", "all"])]
-    incident: Option<String>,
-    /// Every open incident.
-    #[arg(long, conflicts_with_all = ["namespace", "playbook"])]
-    all: bool,
-    #[command(flatten)]
-    scope: Scope,
-    /// Why: it stands in the journal.
-    #[arg(long, value_name = "TEXT")]
-    reason: String,
-    #[command(flatten)]
-    remote: Remote,
-}
-
 pub(super) fn pause(args: &PauseArgs) -> anyhow::Result<u8> {
     let mut body = args.scope.body();
     body.insert("for".to_owned(), json!(args.lasts));
@@ -97,42 +80,6 @@ pub(super) fn resume(args: &ResumeArgs) -> anyhow::Result<u8> {
     }
     let reach: Reach = serde_json::from_value(answer["resumed"].clone())?;
     people::say(format!("{reach} is resumed"));
-    Ok(FINE)
-}
-
-pub(super) fn abort(args: &AbortArgs) -> anyhow::Result<u8> {
-    let client = Client::new(&args.remote)?;
-    if args.reason.trim().is_empty() {
-        return Err(Usage("--reason is empty: say why, others will ask".to_owned()).into());
-    }
-    let answer = match &args.incident {
-        Some(id) => {
-            client.call(&format!("/v1/incidents/{id}/abort"), Some(json!({ "comment": args.reason })))?
-        }
-        None => {
-            let mut body = args.scope.body();
-            body.insert("reason".to_owned(), json!(args.reason));
-            client.call("/v1/abort", Some(Value::Object(body)))?
-        }
-    };
-    if args.remote.output == Output::Json {
-        people::json(&answer)?;
-        return Ok(FINE);
-    }
-    match &args.incident {
-        Some(id) => {
-            let phase = answer["phase"].as_str().unwrap_or_default();
-            let rest = match phase {
-                "suppressed" => "it is over",
-                _ => "what was done is being taken back",
-            };
-            people::say(format!("{id}: aborted, the incident is {phase}: {rest}"));
-        }
-        None => {
-            let count = answer["incidents"].as_array().map_or(0, Vec::len);
-            people::say(format!("{count} incidents aborted"));
-        }
-    }
     Ok(FINE)
 }
 

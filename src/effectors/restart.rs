@@ -259,7 +259,7 @@ fn port_of(restart: &Restart<'_>, agent: &Agent) -> PodPort {
 
 /// What the answer to the quit means. An agent that went too fast to answer has done as it was told.
 fn ended(restart: &Restart<'_>, answer: Result<Answer, Unanswered>, before: &str) -> Outcome {
-    let (container, id) = (restart.container, restart.container_id);
+    let (container, id) = (restart.container, short(restart.container_id));
     match answer {
         Ok((200, _)) => Outcome::Done { detail: format!("{before}{container} ({id}) was told to quit") },
         Ok((404, _)) if container == "linkerd-proxy" => Outcome::Failed {
@@ -283,6 +283,11 @@ fn ended(restart: &Restart<'_>, answer: Result<Answer, Unanswered>, before: &str
             Outcome::Unknown { why: format!("{before}the quit could not be sent: {why}") }
         }
     }
+}
+
+/// A container's id as people are used to read it: without its runtime, cut to twelve characters.
+fn short(id: &str) -> String {
+    id.rsplit("://").next().unwrap_or(id).chars().take(12).collect()
 }
 
 /// What the pod as it is now says about the step.
@@ -561,7 +566,7 @@ mod tests {
             assert_eq!((outcome.name(), &asked), (word, &to_strings(&expected)), "{looks:?}: {outcome:?}");
             if expected.len() == 3 {
                 let Outcome::Done { detail } = outcome else { panic!("{outcome:?}") };
-                assert!(detail.contains(RUNNING), "{detail}");
+                assert!(detail.contains("istio-proxy (1) was told"), "{detail}");
             }
         }
     }

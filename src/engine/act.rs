@@ -66,7 +66,7 @@ fn ended(mut case: Case<'_>, outcome: &Outcome) -> Vec<Change> {
 
 fn forward(mut case: Case<'_>, outcome: &Outcome) -> Vec<Change> {
     if case.incident.is_aborted() && !matches!(outcome, Outcome::Unknown { .. }) {
-        return take_back(case);
+        return abort::follow(case);
     }
     match outcome {
         Outcome::Done { .. } | Outcome::AlreadyDone => next_step(case),
@@ -141,7 +141,7 @@ pub(super) fn undo(mut case: Case<'_>) -> Vec<Change> {
     }
 }
 
-/// An operator stopped the case: what was done is taken back where it can be, and nothing else follows.
+/// An operator wants what was done undone: it is where it can be, and nothing else follows.
 pub(super) fn take_back(mut case: Case<'_>) -> Vec<Change> {
     let steps = case.incident.plan.as_ref().map_or(0, |plan| plan.steps.len());
     match undoable(&case, steps) {
@@ -253,7 +253,7 @@ fn not_done(mut case: Case<'_>) -> Vec<Change> {
             start_step(&mut case, step, Direction::Undo);
             case.changes
         }
-        Direction::Forward if case.incident.is_aborted() => take_back(case),
+        Direction::Forward if case.incident.is_aborted() => abort::follow(case),
         Direction::Forward if step == 0 && tries < UNDO_TRIES => select::again(case),
         Direction::Forward => give_up(case, Reason::StepFailed { why }),
     }
@@ -274,7 +274,7 @@ pub(super) fn notified(mut case: Case<'_>, of: Option<usize>, outcome: &Outcome)
         Outcome::Stale { why } | Outcome::Failed { why } | Outcome::Unknown { why } => Some(why.clone()),
     };
     if case.incident.is_aborted() {
-        return take_back(case);
+        return abort::follow(case);
     }
     let last = case.incident.plan.as_ref().is_none_or(|plan| step + 1 >= plan.steps.len() && !plan.writes());
     match failure {

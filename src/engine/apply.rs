@@ -79,6 +79,7 @@ fn shared(state: &mut State, at: Timestamp, change: &Change) {
         }
         Change::Draining => state.draining = true,
         Change::SubjectVanished { subject } => state.vanished(subject),
+        Change::Reopened { incident } => state.reopen(incident),
         Change::StepStarted { direction: Direction::Undo, .. } => state.restored_at = Some(at),
         Change::Caused { incident, cause, .. } => {
             // It waits for its cause now, and not for its turn at the gate.

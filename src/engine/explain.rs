@@ -24,6 +24,11 @@ pub fn sentence(case: &Incident) -> String {
             let until = case.expires_at.map(|until| format!(", until {until}")).unwrap_or_default();
             format!("{}: {what}: {why}; in force: {plan}{until}", case.id)
         }
+        (Phase::Suppressed, _) if case.in_force().is_some() => {
+            let id = &case.id;
+            let act = case.in_force().map(ToString::to_string).unwrap_or_default();
+            format!("{id}: {what}: {why}; still in force: {act}; undo it with meshmend abort {id} --undo")
+        }
         (Phase::Expired, Some(plan)) => format!("{}: {what}: {why}; the plan was to {plan}", case.id),
         (phase, _) if why.is_empty() => format!("{}: {what}: {phase}", case.id),
         (phase, _) => format!("{}: {what}: {phase}: {why}", case.id),

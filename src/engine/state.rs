@@ -227,7 +227,7 @@ impl State {
 
     /// The subject of a key, if it is ill: a case of it is open, or its last one ended without a recovery and a
     /// source that fired has not said otherwise. That nobody does anything more about it makes nothing well.
-    fn ill_subject(&self, key: &IncidentKey) -> Option<&Subject> {
+    fn ill_subject<'a>(&'a self, key: &'a IncidentKey) -> Option<&'a Subject> {
         if let Some(open) = self.open_for(key) {
             return Some(&open.subject);
         }
@@ -316,6 +316,14 @@ impl State {
             self.over.remove(&first);
             self.incidents.remove(&first.1);
         }
+    }
+
+    /// A case that was over is open again.
+    pub(super) fn reopen(&mut self, id: &IncidentId) {
+        let Some(case) = self.incidents.get(id).cloned() else { return };
+        self.over.remove(&(case.phase_since, id.clone()));
+        self.open.insert(case.key.clone(), id.clone());
+        self.weigh(&case.key);
     }
 
     /// Brings the wake index of one incident up to date. Called after every change of it.

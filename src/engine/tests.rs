@@ -5,6 +5,7 @@ mod crowd;
 mod desk;
 mod fight;
 mod holding;
+mod kept;
 mod memory;
 mod nobody;
 mod operators;

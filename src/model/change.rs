@@ -123,6 +123,8 @@ pub enum Change {
     Noted { incident: IncidentId, reason: Reason },
     /// The case is over. `Escalated` and `Expired` tell people.
     Ended { incident: IncidentId, phase: Phase, reason: Reason },
+    /// A stopped case whose act was kept is open again, for that act to be undone.
+    Reopened { incident: IncidentId },
     /// The case is explained by another one, and nothing is done about it while that is so.
     Caused { incident: IncidentId, cause: IncidentId, deadline: Timestamp },
     /// It helped, or people were told that nobody knows: what was done is taken back when it expires, and
@@ -244,6 +246,7 @@ impl Change {
             | Self::Probed { incident, .. }
             | Self::Noted { incident, .. }
             | Self::Caused { incident, .. }
+            | Self::Reopened { incident }
             | Self::Held { incident, .. }
             | Self::RestoreDelayed { incident, .. }
             | Self::Ended { incident, .. }

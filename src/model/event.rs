@@ -172,6 +172,9 @@ pub enum EventKind {
         by: String,
         /// Their words.
         comment: String,
+        /// What becomes of an act that is in force; absent where they have not said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        in_force: Option<InForce>,
     },
     /// An operator stops all open cases within a reach.
     AbortedAll {
@@ -181,7 +184,22 @@ pub enum EventKind {
         by: String,
         /// Their words.
         comment: String,
+        /// What becomes of acts that are in force; absent where they have not said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        in_force: Option<InForce>,
     },
+}
+
+/// What becomes of an act in force when its case is stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InForce {
+    /// It stays, and what expires still ends at its time. Also where nobody says: what is undone unasked may be
+    /// the cure, and what is kept can be undone later.
+    #[default]
+    Keep,
+    /// It is undone.
+    Undo,
 }
 
 /// A person's answer.

@@ -16,6 +16,8 @@ use super::signal::{Labels, Severity, Symptom};
 use super::subject::Subject;
 use super::verdict::{Check, Verdict};
 
+mod in_force;
+
 /// Short, ordered and unique between journals: `JOURNAL-NNNNN`, for instance `k3f9q2-00017`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::duration;
+use super::event::InForce;
 
 /// One cause of a decision. The code is stable; the sentence is for people.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -163,7 +164,18 @@ pub enum Reason {
     /// An operator holds new acts.
     Paused { what: String, by: String, reason: String },
     /// An operator stopped the case.
-    Aborted { by: String, comment: String },
+    Aborted {
+        by: String,
+        comment: String,
+        /// What they want done with the act in force.
+        #[serde(default, skip_serializing_if = "is_kept")]
+        in_force: InForce,
+    },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_kept(in_force: &InForce) -> bool {
+    *in_force == InForce::Keep
 }
 
 impl fmt::Display for Reason {
@@ -290,8 +302,8 @@ impl fmt::Display for Reason {
             Self::OutsideWindow { policy, window } => write!(f, "policy {policy} closes now: {window}"),
             Self::Frozen { policy, reason } => write!(f, "frozen by policy {policy}: {reason}"),
             Self::Paused { what, by, reason } => write!(f, "{what} is paused by {by}: {reason}"),
-            Self::Aborted { by, comment } if comment.is_empty() => write!(f, "aborted by {by}"),
-            Self::Aborted { by, comment } => write!(f, "aborted by {by}: {comment}"),
+            Self::Aborted { by, comment, .. } if comment.is_empty() => write!(f, "aborted by {by}"),
+            Self::Aborted { by, comment, .. } => write!(f, "aborted by {by}: {comment}"),
         }
     }
 }

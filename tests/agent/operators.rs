@@ -6,7 +6,7 @@ use kube::api::{Api, Patch, PatchParams};
 use meshmend::cluster::DestinationRule;
 use meshmend::config::Role;
 use meshmend::journal::Reader;
-use meshmend::model::incident::Phase;
+use meshmend::model::incident::{Incident, Phase};
 use meshmend::model::reason::Reason;
 use meshmend::sim::Fault;
 use serde_json::{Value, json};
@@ -84,6 +84,77 @@ fn an_abort_ends_a_case_that_waits_and_says_so_where_it_is_over() {
     });
 }
 
+/// Waits until the rollback of the bad route is in force and being measured; its case.
+async fn rolled_back(stage: &Stage) -> Incident {
+    for _ in 0..120 {
+        stage.wait(1).await;
+        let case = stage.incidents().await.remove(0);
+        if case.phase == Phase::Probing {
+            return case;
+        }
+    }
+    panic!("it is not rolled back");
+}
+
+// Mutations: an abort that undoes what nobody was asked about (`abort::one`); an answer that does not say what stays;
+// an undo that a case refuses because it is over.
+#[test]
+fn an_abort_in_the_middle_of_a_rollback_stops_keeps_it_and_names_what_undoes_it() {
+    story(|| async {
+        let stage = Stage::under(ENFORCE).await;
+        stage.until_proven().await;
+        let good = stage.spec("shop", "cart").await;
+        falls_ill(&stage).await;
+        let case = rolled_back(&stage).await;
+        let (id, written) = (case.id.clone(), stage.versions().await);
+        assert_eq!(stage.spec("shop", "cart").await, good);
+        let path = format!("/v1/incidents/{id}/abort");
+        let (status, after) = order(&stage, &path, json!({ "comment": "by hand" })).await;
+        assert_eq!((status, &after["phase"]), (200, &json!("suppressed")), "{after}");
+        let undo = format!("meshmend abort {id} --undo --reason TEXT");
+        let kept = &after["inForce"];
+        assert_eq!((&kept["incident"], &kept["undo"]), (&json!(id), &json!(undo)), "{after}");
+        stage.wait(120).await;
+        assert_eq!(stage.versions().await, written, "nothing follows");
+        let (_, again) = order(&stage, &path, json!({ "inForce": "keep" })).await;
+        assert_eq!(again["inForce"]["undo"], json!(undo), "it is shown again");
+
+        let (status, after) =
+            order(&stage, &path, json!({ "comment": "it was right", "inForce": "undo" })).await;
+        assert_eq!(status, 200, "{after}");
+        assert!(after.get("inForce").is_none(), "{after}");
+        // At once: the route is ill again then, and a new case may roll it back, as a pause would hold.
+        stage.wait(1).await;
+        assert_ne!(stage.spec("shop", "cart").await, good, "as it was before the act");
+        let (_, found) = stage.call(Role::Read, &format!("/v1/incidents/{id}"), None).await;
+        assert_eq!(found["phase"], json!("suppressed"), "{found}");
+    });
+}
+
+// Mutations: `abort_all` without its list of what stays; one that forgets what was wanted.
+#[test]
+fn an_abort_of_all_lists_what_stays_in_force_or_undoes_it() {
+    for in_force in ["keep", "undo"] {
+        story(move || async move {
+            let stage = Stage::under(ENFORCE).await;
+            stage.until_proven().await;
+            let good = stage.spec("shop", "cart").await;
+            falls_ill(&stage).await;
+            let id = rolled_back(&stage).await.id;
+            let wrong = json!({ "all": true, "reason": "x", "inForce": "leave" });
+            assert_eq!(order(&stage, "/v1/abort", wrong).await.0, 400);
+            let body = json!({ "all": true, "reason": "x", "inForce": in_force });
+            let (status, answer) = order(&stage, "/v1/abort", body).await;
+            assert_eq!((status, &answer["incidents"]), (200, &json!([id])), "{answer}");
+            stage.wait(60).await;
+            let stays = stage.spec("shop", "cart").await == good;
+            assert_eq!(stays, in_force == "keep");
+            let listed = answer["inForce"].as_array().map_or(0, Vec::len);
+            assert_eq!(listed, usize::from(stays), "{answer}");
+        });
+    }
+}
+
 // Mutation: any of the checks in `api::operators` left out.
 #[test]
 fn orders_without_a_reach_a_reason_an_end_or_the_role_are_refused() {
@@ -106,6 +177,7 @@ fn orders_without_a_reach_a_reason_an_end_or_the_role_are_refused() {
             ("/v1/resume", json!({ "all": true }), 404),
             ("/v1/abort", json!({ "all": true }), 400),
             ("/v1/abort", json!({ "reason": "x" }), 400),
+            ("/v1/pause", json!({ "all": true, "for": "1h", "reason": "x", "inForce": "keep" }), 400),
         ] {
             let (found, answer) = order(&stage, path, body.clone()).await;
             assert_eq!(found, status, "{path} {body}: {answer}");

@@ -17,7 +17,7 @@ use meshmend::model::action::Action;
 use meshmend::model::change::Change;
 use meshmend::model::digest::Digest;
 use meshmend::model::effect::{Effect, Execute};
-use meshmend::model::event::{Event, EventKind, Vote};
+use meshmend::model::event::{Event, EventKind, InForce, Vote};
 use meshmend::model::incident::{Incident, IncidentId, IncidentKey, Phase};
 use meshmend::model::indicator::Level;
 use meshmend::model::plan::{Direction, Outcome};
@@ -445,15 +445,17 @@ impl Unverified {
     }
 }
 
-/// A person stopped the case, and what it did has no inverse: a restarted pod stays restarted, nothing may
-/// follow, and so there is nothing to measure for. What has an inverse is taken back also then.
+/// A person stopped the case, and what it did has no inverse or is to stay: nothing may follow, and so there is
+/// nothing to measure for. What expires is taken back also then, and what they want undone.
 fn stopped_for_good(case: &Incident, reason: &Reason) -> bool {
-    let steps = case.plan.iter().flat_map(|plan| &plan.steps);
-    matches!(reason, Reason::Aborted { .. }) && steps.filter_map(Action::inverse).next().is_none()
+    let steps = || case.plan.iter().flat_map(|plan| &plan.steps);
+    let Reason::Aborted { in_force, .. } = reason else { return false };
+    let stays = *in_force == InForce::Keep && steps().all(|step| step.expires_s().is_none());
+    stays || steps().filter_map(Action::inverse).next().is_none()
 }
 
 // Mutations: a notification after the write that nobody answers ends the case (`tick::overdue`);
-// `act::take_back` that ends an aborted case without a look at what can be taken back.
+// `act::take_back` that ends a case without a look at what can be taken back.
 #[test]
 fn no_case_ends_before_its_write_was_measured_or_taken_back() {
     holds(200, |mut tape| {

@@ -17,7 +17,7 @@ use meshmend::engine::gate::{self, Permit};
 use meshmend::engine::{State, apply, decide, effects};
 use meshmend::model::change::Change;
 use meshmend::model::effect::{Effect, Execute};
-use meshmend::model::event::{Event, EventKind, Vote};
+use meshmend::model::event::{Event, EventKind, InForce, Vote};
 use meshmend::model::incident::{IncidentId, Phase};
 use meshmend::model::pause::Reach;
 use meshmend::model::plan::Outcome;
@@ -308,13 +308,18 @@ impl World {
     /// An operator stops a case, or all of a namespace.
     fn abort(&mut self, tape: &mut Tape) -> Turn {
         let (by, comment) = ("alice".to_owned(), String::new());
+        let in_force = *tape.one(&[None, Some(InForce::Keep), Some(InForce::Undo)]);
         if tape.percent(15) {
             let reach = Reach::Namespace("shop".to_owned());
-            return self.turn(vec![EventKind::AbortedAll { reach, by, comment }]);
+            return self.turn(vec![EventKind::AbortedAll { reach, by, comment, in_force }]);
         }
-        let open: Vec<_> = self.state.open_incidents().map(|case| case.id.clone()).collect();
-        let Some(incident) = (!open.is_empty()).then(|| tape.one(&open).clone()) else { return self.news() };
-        self.turn(vec![EventKind::Aborted { incident, by, comment }])
+        // Also one that is over: what it did may be undone later.
+        let known = self.state.incidents.values().filter(|case| !case.phase.is_end() || case.is_aborted());
+        let known: Vec<_> = known.map(|case| case.id.clone()).collect();
+        let Some(incident) = (!known.is_empty()).then(|| tape.one(&known).clone()) else {
+            return self.news();
+        };
+        self.turn(vec![EventKind::Aborted { incident, by, comment, in_force }])
     }
 
     /// What the watches see.

@@ -8,7 +8,7 @@ use super::super::{State, apply, decide, effects};
 use crate::model::change::Change;
 use crate::model::digest::Digest;
 use crate::model::effect::{Effect, Execute};
-use crate::model::event::{Event, EventKind, Vote};
+use crate::model::event::{Event, EventKind, InForce, Vote};
 use crate::model::facts::{
     Facts, Findings, LastGoodDestination, LastGoodFacts, ManagedBy, Population, RouteFacts, TrafficFacts,
 };
@@ -164,10 +164,15 @@ impl Desk {
         }
     }
 
-    /// An operator stops the newest case.
+    /// An operator stops the newest case, and says nothing else.
     pub(super) fn abort(&mut self) -> Vec<Change> {
+        self.aborts(None)
+    }
+
+    /// An operator stops the newest case, or says afterwards what is to become of what it did.
+    pub(super) fn aborts(&mut self, in_force: Option<InForce>) -> Vec<Change> {
         let (by, comment) = ("alice".to_owned(), "stop".to_owned());
-        self.hear(EventKind::Aborted { incident: self.id(), by, comment })
+        self.hear(EventKind::Aborted { incident: self.id(), by, comment, in_force })
     }
 
     pub(super) fn votes(&mut self, vote: Vote) -> Vec<Change> {

@@ -4,7 +4,7 @@ use super::desk::{Desk, done, later, reading};
 use super::scene::{desk, facts, host, of};
 use crate::model::action::Action;
 use crate::model::effect::{Effect, Execute};
-use crate::model::event::EventKind;
+use crate::model::event::{EventKind, InForce};
 use crate::model::facts::Facts;
 use crate::model::incident::{IncidentId, Phase};
 use crate::model::indicator::Level;
@@ -13,7 +13,7 @@ use crate::model::reason::Reason;
 use crate::model::subject::Subject;
 
 /// A service whose load is shed; the write was asked for.
-fn shed() -> Desk {
+pub(super) fn shed() -> Desk {
     let mut desk = desk();
     let signal = of("traffic.overload", Subject::service("shop", "cart"), &desk);
     desk.says(signal);
@@ -30,7 +30,7 @@ fn on_the_rule(shed: bool) -> Facts {
     facts
 }
 
-fn restores(desk: &Desk) -> bool {
+pub(super) fn restores(desk: &Desk) -> bool {
     desk.write().is_some_and(|write| {
         let Action::Restore { target, uid, host: of, .. } = &write.action else { return false };
         write.direction == Direction::Undo
@@ -199,7 +199,7 @@ fn a_shed_of_which_nobody_knows_whether_it_was_made_is_taken_back_too() {
 }
 
 /// A person stopped it, and nothing is left to do.
-fn aborted_ends(desk: &Desk) {
+pub(super) fn aborted_ends(desk: &Desk) {
     assert!(matches!(desk.ended(), (Phase::Suppressed, Reason::Aborted { .. })), "{:?}", desk.ended());
     assert!(desk.state.next_wake().is_none());
 }
@@ -207,7 +207,7 @@ fn aborted_ends(desk: &Desk) {
 // Mutations: `take_back` that ends the case; `undoable` that asks for `Done` only; `not_done` that tries again;
 // `forward` that takes back what was surely not made.
 #[test]
-fn a_shed_that_is_aborted_is_taken_back_whatever_became_of_it() {
+fn a_shed_that_is_to_be_undone_is_taken_back_whatever_became_of_it() {
     let reach: [fn(&mut Desk); 3] = [
         |desk| drop(desk.executes(done())),
         |desk| {
@@ -222,7 +222,7 @@ fn a_shed_that_is_aborted_is_taken_back_whatever_became_of_it() {
     for until in reach {
         let mut desk = shed();
         until(&mut desk);
-        desk.abort();
+        desk.aborts(Some(InForce::Undo));
         assert!(restores(&desk), "{:?}", desk.case().phase);
         desk.executes(done());
         aborted_ends(&desk);
@@ -232,7 +232,7 @@ fn a_shed_that_is_aborted_is_taken_back_whatever_became_of_it() {
     for (outcome, made) in [(done(), true), (Outcome::AlreadyDone, false), (failed, false)] {
         let mut desk = shed();
         let write = desk.write().unwrap();
-        desk.abort();
+        desk.aborts(Some(InForce::Undo));
         desk.executes_as(write, outcome);
         assert_eq!(restores(&desk), made);
         if made {
@@ -243,7 +243,7 @@ fn a_shed_that_is_aborted_is_taken_back_whatever_became_of_it() {
     for made in [true, false] {
         let mut desk = shed();
         let (id, write) = (desk.id(), desk.write().unwrap());
-        desk.abort();
+        desk.aborts(Some(InForce::Undo));
         desk.executes_as(write, Outcome::Unknown { why: "time-out".to_owned() });
         desk.wake();
         desk.finds_of(&id, on_the_rule(made));

@@ -1,6 +1,7 @@
 //! Storms, breakers, windows, freezes and claims, at their edges.
 
 use super::desk::{Desk, done, later, signal};
+use crate::engine::State;
 use crate::model::action::Action;
 use crate::model::change::Change;
 use crate::model::effect::Effect;
@@ -9,7 +10,6 @@ use crate::model::incident::{IncidentId, Phase};
 use crate::model::indicator::Level;
 use crate::model::plan::{Direction, Outcome, Rehearsal};
 use crate::model::reason::Reason;
-use crate::engine::State;
 use crate::model::signal::{Signal, SignalState};
 use crate::model::subject::Subject;
 
@@ -83,7 +83,7 @@ fn a_storm_has_a_least_number_whatever_the_share() {
 fn a_storm_counts_the_subjects_of_the_kind_that_is_ill() {
     let mut desk = wide(", storm: { namespace: { share: 0%, least: 3 }, mesh: 100% }");
     for name in ["a", "b", "c"] {
-        let subject = crate::model::subject::Subject::new("", "Service", "shop", name);
+        let subject = Subject::new("", "Service", "shop", name);
         desk.hear(EventKind::Signal { signal: signal(subject, desk.at) });
     }
     assert!(acts(&mut desk, "one"));
@@ -237,7 +237,9 @@ fn a_breaker_opens_at_its_number_of_failures_within_its_window() {
 fn after_its_pause_one_act_may_try_and_only_a_recovery_closes_the_breaker() {
     // The window is shorter than the pause: what the trial does counts by itself.
     let breaker = "breaker: { failures: 3, window: 10m, pause: 30m }";
-    let mut desk = Desk::under(&format!("{ENFORCE}\n{breaker}\nblastRadius: {{ {WIDE} }}"));
+    // What is left ill by then would be a storm.
+    let storm = "storm: { namespace: 100%, mesh: 100% }";
+    let mut desk = Desk::under(&format!("{ENFORCE}\n{breaker}\nblastRadius: {{ {WIDE}, {storm} }}"));
     ["one", "two", "three"].iter().for_each(|name| fails(&mut desk, name));
     let opened = desk.at;
     desk.at = later(opened, 1_799);
@@ -342,7 +344,7 @@ fn a_freeze_caps_the_mode_until_it_ends_and_undo_passes_it() {
 // Mutations: `theirs == owner` or `other.key.owner == *mine` left out of `radius::conflicts`.
 #[test]
 fn an_act_on_an_owner_and_one_on_its_member_exclude_each_other() {
-    let owner = crate::model::subject::Subject::virtual_service("shop", "owner");
+    let owner = Subject::virtual_service("shop", "owner");
     for owner_first in [true, false] {
         let mut desk = wide("");
         let names = if owner_first { ["owner", "member"] } else { ["member", "owner"] };

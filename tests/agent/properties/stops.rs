@@ -130,6 +130,11 @@ impl Paper {
             Change::SourceResolved { key, source, .. } => {
                 self.says.entry(key.clone()).or_default().remove(source.as_str());
             }
+            Change::Reopened { incident } => {
+                let (key, subject) = self.keys[incident].clone();
+                self.left.remove(&key);
+                self.ill.insert(incident.clone(), subject);
+            }
             Change::SubjectVanished { subject } => self.left.retain(|_, left| left != subject),
             Change::Ended { incident, phase, reason } => {
                 self.ill.remove(incident);
@@ -212,7 +217,7 @@ fn playbook(world: &World, incident: &IncidentId) -> String {
 
 // Mutations: a gate without `pause`, `storm` or `breaker`; `ill < most` to `ill <= most`; a storm that ends at
 // once when it calms (`StormEnded` for `StormCalmed`); `abort::one` that does nothing while a step runs; a tick
-// in which two cases notice the same storm (`moved` ignored); `take_back` left out of `act::forward`.
+// in which two cases notice the same storm (`moved` ignored); `follow` left out of `act::forward`.
 #[test]
 fn nothing_forward_is_written_while_it_is_held_and_what_is_aborted_never_goes_on() {
     let reached = RefCell::new((0, 0));
