@@ -18,5 +18,6 @@ pub mod queue;
 pub mod rbac;
 pub mod run;
 pub mod screen;
+mod short;
 pub mod story;
 mod view;

@@ -16,12 +16,15 @@ mod charges;
 mod correlate;
 mod deadlines;
 mod effects;
+mod expiry;
 pub mod explain;
 pub mod gate;
 mod hear;
 mod history;
 mod late;
 mod ledger;
+mod orphan;
+mod owed;
 mod pairs;
 mod plan;
 mod refusals;
@@ -72,7 +75,7 @@ fn decided(state: &State, rules: &Rules, event: &Event) -> Vec<Change> {
             case(incident).map(|case| plan::rehearsed(case, plan, rehearsal)).unwrap_or_default()
         }
         EventKind::Executed { incident, plan, step, direction, run, outcome } => case(incident)
-            .filter(|case| case.incident.steps.len() == *run)
+            .filter(|case| case.incident.runs() == *run)
             .map(|case| act::executed(case, plan, *step, *direction, outcome))
             .unwrap_or_default(),
         EventKind::Probed { incident, probe, reading } => {
@@ -87,8 +90,13 @@ fn decided(state: &State, rules: &Rules, event: &Event) -> Vec<Change> {
         EventKind::RevisionSeen { revision } => history::seen(state, revision),
         EventKind::RevisionProven { revision } => history::proven(state, at, revision),
         EventKind::RouteGone { subject } => history::gone(state, rules, at, subject),
+        EventKind::MarkSeen { marked } => orphan::seen(state, marked),
+        EventKind::MarkGone { subject } => orphan::gone(state, rules, at, subject),
         EventKind::SubjectGone { subject } => history::end_waiting(state, rules, at, subject),
         EventKind::ClockJumped { seconds } => vec![Change::ClockJumped { seconds: *seconds }],
+        EventKind::JournalFull if !state.full => vec![Change::JournalFull],
+        EventKind::JournalRoom if state.full => vec![Change::JournalRoom],
+        EventKind::JournalFull | EventKind::JournalRoom => Vec::new(),
         EventKind::Drain => {
             if state.draining {
                 Vec::new()

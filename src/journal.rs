@@ -8,6 +8,7 @@ mod export;
 mod key;
 pub mod memory;
 mod reader;
+mod reserve;
 mod rows;
 mod sqlite;
 mod verify;
@@ -54,6 +55,9 @@ pub enum AppendError {
     /// Nothing was written; it may be tried again after reading the state anew.
     #[error("the journal could not be written: {0}")]
     NotDurable(String),
+    /// The disk is full. Nothing was written; there may be room in reserve.
+    #[error("the journal's disk is full: {0}; make room")]
+    Full(String),
     /// The disk lied about durability: nobody knows what is stored, and the process must end.
     #[error("the journal's disk failed while flushing: {0}")]
     Fatal(String),
@@ -107,6 +111,14 @@ pub trait Journal: Send {
     /// # Errors
     /// The store could not be read, or a record has a newer format.
     fn read(&self, from: u64, visit: &mut dyn FnMut(Record) -> ControlFlow<()>) -> Result<(), JournalError>;
+    /// Keeps room in reserve for what taking back needs; whether it is kept.
+    fn reserve(&mut self) -> bool {
+        true
+    }
+    /// Gives up that room, because the disk is full; whether there was any.
+    fn release(&mut self) -> bool {
+        false
+    }
     /// Signs the head and leaves the store tidy.
     ///
     /// # Errors

@@ -29,6 +29,8 @@ pub struct Metrics {
     pub open: Gauge<i64, std::sync::atomic::AtomicI64>,
     /// Pauses, storms and open breakers that hold acts, by kind.
     pub held: Family<Labels, Gauge>,
+    /// Acts that are not taken back although their time is over, by whose they are.
+    pub overdue: Family<Labels, Gauge>,
     /// Whether a part can be used (1) or not (0), by part.
     pub up: Family<Labels, Gauge>,
 }
@@ -51,7 +53,11 @@ impl Default for Metrics {
         let held = Family::default();
         let text = "Pauses, storms and open breakers that hold new acts, by kind";
         registry.register("held", text, Family::clone(&held));
-        Self { registry: Arc::new(registry), records, steps, refused, ended, open, held, up }
+        let overdue = Family::default();
+        let text =
+            "Acts not taken back although their time is over: our own, or limits of another agent (orphan)";
+        registry.register("overdue", text, Family::clone(&overdue));
+        Self { registry: Arc::new(registry), records, steps, refused, ended, open, held, overdue, up }
     }
 }
 

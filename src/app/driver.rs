@@ -12,7 +12,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
-use super::queue::{Input, Launch, Queues, gather};
+use super::queue::{From, Input, Launch, Queues, gather};
+use super::short::Short;
 use crate::clock::Clock;
 use crate::engine::gate;
 use crate::engine::{State, apply, decide, effects};
@@ -54,6 +55,8 @@ pub struct Driver {
     started: bool,
     /// When the next heartbeat is due.
     heartbeat_at: Timestamp,
+    /// What waits while the journal's disk is full.
+    short: Option<Short>,
 }
 
 impl Driver {
@@ -78,6 +81,7 @@ impl Driver {
             failing: Arc::default(),
             started: false,
             heartbeat_at,
+            short: None,
         })
     }
 
@@ -111,7 +115,13 @@ impl Driver {
     pub async fn run(&mut self, mut queues: Queues) -> anyhow::Result<()> {
         loop {
             let wake = self.state.next_wake().map_or(self.heartbeat_at, |at| at.min(self.heartbeat_at));
-            let Some(mut batch) = gather(self.clock.until(wake), &mut queues).await else { return Ok(()) };
+            let wake = self.short.as_ref().map_or(wake, |short| wake.min(short.look_at));
+            let from =
+                if self.short.as_ref().is_some_and(Short::is_long) { From::Results } else { From::All };
+            let Some(mut batch) = gather(self.clock.until(wake), &mut queues, from).await else {
+                return Ok(());
+            };
+            self.look_for_room(&mut batch);
             // What is due is looked at first, or a flood of signals would stop the time. But nothing is decided
             // before this run's own start: until then its rules are not in the journal.
             if self.started && self.state.next_wake().is_some_and(|at| at <= self.clock.now()) {
@@ -136,7 +146,9 @@ impl Driver {
         }
         self.heartbeat_at = now.saturating_add(HEARTBEAT).unwrap_or(Timestamp::MAX);
         match self.journal.heartbeat(now) {
-            Err(AppendError::NotDurable(why)) => tracing::error!(why, "heartbeat not written"),
+            Err(AppendError::NotDurable(why) | AppendError::Full(why)) => {
+                tracing::error!(why, "heartbeat not written");
+            }
             other => other?,
         }
         Ok(())
@@ -154,13 +166,21 @@ impl Driver {
     ) -> anyhow::Result<()> {
         let mut batch = batch;
         loop {
+            if let Some(short) = &mut self.short {
+                batch = short.leave(batch);
+            }
             match self.try_turn(batch, launches) {
                 Ok(()) => return Ok(()),
-                Err((AppendError::NotDurable(why), rest)) => {
+                Err((error @ (AppendError::NotDurable(_) | AppendError::Full(_)), rest)) => {
                     if !self.failing.swap(true, Ordering::Relaxed) {
-                        tracing::error!(why, "journal not written, nothing was done; trying again");
+                        tracing::error!(%error, "journal not written, nothing was done; trying again");
                     }
                     batch = rest;
+                    if matches!(error, AppendError::Full(_)) && self.run_short() {
+                        // Before anything is decided on it: nothing new may begin.
+                        batch.insert(0, Input::event(EventKind::JournalFull));
+                        continue;
+                    }
                     if batch.is_empty() {
                         return Ok(());
                     }
@@ -203,7 +223,7 @@ impl Driver {
                 Err(why) => Err((AppendError::Fatal(why.to_string()), back)),
             };
         }
-        if !drafts.is_empty() && self.failing.swap(false, Ordering::Relaxed) {
+        if !drafts.is_empty() && self.short.is_none() && self.failing.swap(false, Ordering::Relaxed) {
             tracing::info!("journal written again");
         }
         self.started |= drafts.iter().any(|draft| matches!(draft.event.kind, EventKind::Started { .. }));
@@ -255,7 +275,8 @@ impl Driver {
         let head = self.journal.head();
         let count = u64::try_from(drafts.len()).unwrap_or(u64::MAX);
         let every = SNAPSHOT_EVERY.max(self.snapshot_bytes / SNAPSHOT_SHARE);
-        let due = head.seq + count >= self.snapshot_at + every;
+        // A snapshot may be larger than what is in reserve.
+        let due = self.short.is_none() && head.seq + count >= self.snapshot_at + every;
         let snapshot = if due { self.state.to_snapshot().ok() } else { None };
         let head = self.journal.append(&head, drafts, snapshot.as_deref())?;
         if due {
@@ -263,6 +284,29 @@ impl Driver {
             self.snapshot_bytes = snapshot.as_deref().map_or(self.snapshot_bytes, length);
         }
         Ok(())
+    }
+
+    /// Goes on with the room in reserve; whether that is new.
+    fn run_short(&mut self) -> bool {
+        if self.short.is_some() || !self.journal.release() {
+            return false;
+        }
+        tracing::error!("the room in reserve is used: nothing but taking back goes on until there is more");
+        self.short = Some(Short::since(self.clock.now()));
+        true
+    }
+
+    /// Takes the room back into reserve, if there is any by now, and goes on with what has waited.
+    fn look_for_room(&mut self, batch: &mut Vec<Input>) {
+        let now = self.clock.now();
+        let Some(short) = self.short.as_mut().filter(|short| short.look_at <= now) else { return };
+        if !self.journal.reserve() {
+            short.look_again(now);
+            return;
+        }
+        tracing::info!("the journal's disk has room again");
+        batch.insert(0, Input::event(EventKind::JournalRoom));
+        batch.extend(self.short.take().map(|short| short.waiting).into_iter().flatten());
     }
 
     fn reread(&mut self) -> Result<(), JournalError> {

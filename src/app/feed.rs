@@ -45,6 +45,8 @@ pub fn watch(cluster: &Arc<Cluster>, sources: &mpsc::Sender<Input>) {
                     blobs: vec![blob],
                     reply: None,
                 },
+                Seen::Marked(marked) => Input::event(EventKind::MarkSeen { marked: Box::new(marked) }),
+                Seen::Unmarked(subject) => Input::event(EventKind::MarkGone { subject }),
                 Seen::Gone(subject) => Input::event(EventKind::RouteGone { subject }),
                 Seen::Vanished(subject) => Input::event(EventKind::SubjectGone { subject }),
             };

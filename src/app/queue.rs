@@ -61,12 +61,20 @@ pub struct Queues {
     pub launches: mpsc::UnboundedSender<Launch>,
 }
 
+/// Which queues are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum From {
+    All,
+    /// Sources have to wait.
+    Results,
+}
+
 /// Waits for work: results first, then sources, then the time.
-pub(super) async fn gather(wake: Duration, queues: &mut Queues) -> Option<Vec<Input>> {
+pub(super) async fn gather(wake: Duration, queues: &mut Queues, from: From) -> Option<Vec<Input>> {
     let first = tokio::select! {
         biased;
         result = queues.results.recv() => result?,
-        input = queues.sources.recv(), if !queues.sources.is_closed() || !queues.sources.is_empty() => {
+        input = queues.sources.recv(), if from == From::All && (!queues.sources.is_closed() || !queues.sources.is_empty()) => {
             match input {
                 Some(input) => input,
                 None => return Some(Vec::new()),
@@ -76,9 +84,11 @@ pub(super) async fn gather(wake: Duration, queues: &mut Queues) -> Option<Vec<In
     };
     let mut batch = vec![first];
     while batch.len() < BATCH {
-        match queues.results.try_recv().or_else(|_| queues.sources.try_recv()) {
-            Ok(input) => batch.push(input),
-            Err(_) => break,
+        let more = queues.results.try_recv().ok();
+        let source = || (from == From::All).then(|| queues.sources.try_recv().ok()).flatten();
+        match more.or_else(source) {
+            Some(input) => batch.push(input),
+            None => break,
         }
     }
     Some(batch)

@@ -79,8 +79,7 @@ pub async fn run(mut setup: Setup) -> anyhow::Result<()> {
     let mut stop = Stop::new()?;
     // What may be wrong with the usage comes before anything is made.
     let client = connect(&setup.access).await?;
-    let options = OpenOptions { id: None, key_file: config.signing_key_file.clone() };
-    let journal = SqliteJournal::open(&config.journal, &options)?;
+    let journal = open_journal(config)?;
     let journal_id = journal.id().to_owned();
     let (state, last) = fold(&journal)?;
     let clock = Clock::system((last > jiff::Timestamp::MIN).then_some(last));
@@ -135,6 +134,17 @@ pub async fn run(mut setup: Setup) -> anyhow::Result<()> {
     let open = api::probes_router(agent, metrics);
     tokio::spawn(async move { axum::serve(probes, open).await });
     finish(&mut stop, ended, &results, &draining, &outbox).await
+}
+
+/// Opens the journal, with room in reserve.
+fn open_journal(config: &Config) -> anyhow::Result<SqliteJournal> {
+    let options = OpenOptions { id: None, key_file: config.signing_key_file.clone() };
+    let mut journal = SqliteJournal::open(&config.journal, &options)?;
+    if !journal.reserve() {
+        let then = "should the journal's disk be full, nothing is taken back until it has room";
+        tracing::warn!(then, "no room is kept in reserve");
+    }
+    Ok(journal)
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -227,6 +237,8 @@ fn known_subjects(state: &State) -> Vec<Subject> {
 fn measuring(metrics: Metrics, boards: Arc<Boards>) -> super::driver::Watcher {
     let held = ["pause", "storm", "breaker"]
         .map(|kind| metrics.held.get_or_create(&Metrics::label("kind", kind)).clone());
+    let overdue =
+        ["own", "orphan"].map(|of| metrics.overdue.get_or_create(&Metrics::label("of", of)).clone());
     Box::new(move |state: &State, draft: &Draft| {
         boards.heed(state, draft);
         // Sentences nobody reads are not made.
@@ -240,6 +252,10 @@ fn measuring(metrics: Metrics, boards: Arc<Boards>) -> super::driver::Watcher {
         metrics.open.set(i64::try_from(state.open_count()).unwrap_or(i64::MAX));
         let breakers = state.breakers.iter().filter(|breaker| breaker.open_until.is_some()).count();
         for (gauge, count) in held.iter().zip([state.pauses.len(), state.storms.len(), breakers]) {
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        let (own, orphans) = state.overdue(draft.event.at);
+        for (gauge, count) in overdue.iter().zip([own, orphans]) {
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
         for change in &draft.changes {

@@ -122,7 +122,10 @@ fn ended(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Done { detail } => detail.clone(),
         Outcome::AlreadyDone => "nothing was left to do".to_owned(),
-        Outcome::Stale { why } | Outcome::Failed { why } | Outcome::Unknown { why } => why.clone(),
+        Outcome::Moot { why }
+        | Outcome::Stale { why }
+        | Outcome::Failed { why }
+        | Outcome::Unknown { why } => why.clone(),
     }
 }
 

@@ -65,7 +65,10 @@ fn name_of(object: &str) -> Result<&str, Usage> {
 fn problem(outcome: &Outcome) -> Option<&str> {
     match outcome {
         Outcome::Done { .. } | Outcome::AlreadyDone => None,
-        Outcome::Stale { why } | Outcome::Failed { why } | Outcome::Unknown { why } => Some(why),
+        Outcome::Moot { why }
+        | Outcome::Stale { why }
+        | Outcome::Failed { why }
+        | Outcome::Unknown { why } => Some(why),
     }
 }
 

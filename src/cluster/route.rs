@@ -14,6 +14,7 @@ use super::object::{
 use super::owner;
 use crate::model::digest::Digest;
 use crate::model::facts::ManagedBy;
+use crate::model::mark::{Mark, Marked};
 use crate::model::subject::Subject;
 
 mod http;
@@ -46,6 +47,8 @@ pub struct Route {
     pub labels: BTreeMap<String, String>,
     /// Whether a shed of ours is on it.
     pub shed: bool,
+    /// The text of its mark.
+    pub(super) mark: Option<Arc<str>>,
     /// Namespaces that may see it, as it says; nothing means all.
     pub(super) export: Vec<String>,
     pub(super) created: Timestamp,
@@ -100,6 +103,7 @@ impl Route {
         let meta = object.metadata;
         let (manager, written_at) = owner::writer(&meta);
         let spec = object.spec;
+        let mark = meta.annotations.as_ref().and_then(|annotations| annotations.get(RESTORE));
         let (namespace, name) = (meta.namespace.as_deref(), meta.name.as_deref());
         Self {
             subject: Subject::new(K::GROUP, K::KIND, namespace.unwrap_or_default(), name.unwrap_or_default()),
@@ -109,7 +113,8 @@ impl Route {
             managed_by: owner::managed_by(&meta),
             hosts: Vec::new(),
             labels: meta.labels.clone().unwrap_or_default(),
-            shed: meta.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(RESTORE)),
+            shed: mark.is_some(),
+            mark: mark.map(|text| Arc::from(text.as_str())),
             export: texts(&spec, "exportTo"),
             created: meta.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
             gateways: Vec::new(),
@@ -117,6 +122,19 @@ impl Route {
             written_at,
             spec: Arc::new(spec),
         }
+    }
+
+    /// Its mark, as far as it can be read.
+    pub(super) fn marked(&self) -> Option<Marked> {
+        let mark = Mark::read(self.mark.as_ref()?).ok();
+        Some(Marked {
+            subject: self.subject.clone(),
+            uid: self.uid.clone(),
+            labels: self.labels.clone(),
+            incident: mark.as_ref().map(|mark| mark.incident.clone()).unwrap_or_default(),
+            expires: mark.as_ref().map(|mark| mark.expires),
+            was: mark.and_then(|mark| mark.was),
+        })
     }
 
     /// Whether it is of this kind.

@@ -18,6 +18,7 @@ use super::route::Route;
 use super::store::Cluster;
 use crate::model::digest::canonical;
 use crate::model::history::RevisionSeen;
+use crate::model::mark::Marked;
 use crate::model::record::Blob;
 use crate::model::subject::Subject;
 
@@ -28,6 +29,10 @@ pub enum Seen {
     Revision(RevisionSeen, Blob),
     /// A route vanished.
     Gone(Subject),
+    /// The mark of a shed is on an object, and was not, or was another one.
+    Marked(Marked),
+    /// It is gone.
+    Unmarked(Subject),
     /// Another object that cases may be about vanished: a pod, a workload, a service, a certificate.
     Vanished(Subject),
 }
@@ -83,7 +88,9 @@ impl Cluster {
 
     async fn take_route(&self, route: Route, out: &mpsc::Sender<Seen>) {
         let known = self.route(&route.subject);
-        let same = known.is_some_and(|known| known.uid == route.uid && known.spec_hash == route.spec_hash);
+        let same =
+            known.as_ref().is_some_and(|known| known.uid == route.uid && known.spec_hash == route.spec_hash);
+        let marks = mark_seen(known.as_deref(), &route);
         let seen = RevisionSeen {
             subject: route.subject.clone(),
             uid: route.uid.clone(),
@@ -97,11 +104,16 @@ impl Cluster {
             // The driver is gone only when the process ends.
             out.send(Seen::Revision(seen, blob)).await.ok();
         }
+        if let Some(seen) = marks {
+            out.send(seen).await.ok();
+        }
     }
 
     async fn drop_route(&self, subject: &Subject, out: &mpsc::Sender<Seen>) {
-        if self.stores().routes.remove(subject).is_some() {
-            out.send(Seen::Gone(subject.clone())).await.ok();
+        let Some(known) = self.stores().routes.remove(subject) else { return };
+        out.send(Seen::Gone(subject.clone())).await.ok();
+        if known.shed {
+            out.send(Seen::Unmarked(subject.clone())).await.ok();
         }
     }
 
@@ -121,6 +133,18 @@ impl Cluster {
         for subject in gone {
             self.drop_route(&subject, out).await;
         }
+    }
+}
+
+/// What a new version of an object says about its mark.
+fn mark_seen(known: Option<&Route>, route: &Route) -> Option<Seen> {
+    let of = |route: &Route| (route.uid.clone(), route.mark.clone());
+    match (known, route.marked()) {
+        (known, Some(marked)) => {
+            known.is_none_or(|known| of(known) != of(route)).then_some(Seen::Marked(marked))
+        }
+        (Some(known), None) => known.shed.then(|| Seen::Unmarked(route.subject.clone())),
+        (None, None) => None,
     }
 }
 

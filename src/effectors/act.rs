@@ -14,6 +14,8 @@ pub(super) enum Prepared {
     AlreadyDone,
     /// A precondition does not hold.
     Stale(String),
+    /// Nothing of ours is left to take back.
+    Moot(String),
     /// It cannot be done yet.
     NotYet(String),
     /// It cannot be done.
@@ -27,6 +29,10 @@ impl Prepared {
 
     pub(super) fn stale(why: &str) -> Self {
         Self::Stale(why.to_owned())
+    }
+
+    pub(super) fn moot(why: &str) -> Self {
+        Self::Moot(why.to_owned())
     }
 
     pub(super) fn impossible(why: &str) -> Self {
@@ -62,7 +68,7 @@ impl Effectors {
             Action::RotateCertificate { target, uid, revision } => {
                 self.prepare_rotation(target, uid, *revision, errand.incident).await
             }
-            Action::Restore { target, uid, was, .. } => self.prepare_restore(target, uid, *was).await,
+            Action::Restore { .. } => self.prepare_restore(action, errand.incident).await,
             // A restart is no write of an object, and people are told elsewhere.
             Action::RestartSidecar { .. } | Action::Notify { .. } => {
                 Ok(Prepared::impossible("this action writes to no object"))

@@ -7,7 +7,7 @@ use super::{Effectors, Specs};
 use crate::engine::gate::Permit;
 use crate::model::action::Action;
 use crate::model::effect::Execute;
-use crate::model::plan::Outcome;
+use crate::model::plan::{Direction, Outcome};
 
 /// How often a write that raced with others is prepared anew, where the others are known to write often and
 /// elsewhere in the object. Each try is a read and two requests, so that three fit into a permit.
@@ -48,6 +48,9 @@ impl Effectors {
         let write = match self.prepare(&execute.action, errand).await {
             Ok(Prepared::Send(write)) => write,
             Ok(Prepared::AlreadyDone) => return Tried::Ended(Outcome::AlreadyDone),
+            Ok(Prepared::Moot(why)) => return Tried::Ended(Outcome::Moot { why }),
+            // Somebody came in between: what was rolled back is theirs now.
+            Ok(Prepared::Stale(why)) if is_theirs(execute) => return Tried::Ended(Outcome::Moot { why }),
             Ok(Prepared::Stale(why) | Prepared::NotYet(why)) => return Tried::Ended(Outcome::Stale { why }),
             Ok(Prepared::Impossible(why)) => return Tried::Ended(Outcome::Failed { why }),
             Err(trouble) => return Tried::Ended(not_sent(way, trouble.right, &trouble.error)),
@@ -76,6 +79,12 @@ impl Effectors {
             Err(error) => ended(&write, &error, failed(write.right, &error)),
         }
     }
+}
+
+/// Whether nothing of ours is left once a precondition does not hold. What bears a mark is ours as long as it
+/// bears it.
+fn is_theirs(execute: &Execute) -> bool {
+    execute.direction == Direction::Undo && matches!(execute.action, Action::RollbackRoute { .. })
 }
 
 fn ended(write: &Write, error: &kube::Error, outcome: Outcome) -> Tried {

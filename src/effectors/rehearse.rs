@@ -34,7 +34,9 @@ impl Effectors {
             Ok(Prepared::Send(write)) => write,
             Ok(Prepared::AlreadyDone) => return Rehearsal::Accepted { diff: String::new() },
             Ok(Prepared::NotYet(why)) => return Rehearsal::Unreadable { why },
-            Ok(Prepared::Stale(why) | Prepared::Impossible(why)) => return Rehearsal::Refused { why },
+            Ok(Prepared::Stale(why) | Prepared::Moot(why) | Prepared::Impossible(why)) => {
+                return Rehearsal::Refused { why };
+            }
             Err(trouble) => return refused(trouble.right, &trouble.error, &namespace, String::new()),
         };
         match self.wire.send(&write, Run::Dry).await {

@@ -8,39 +8,46 @@ use super::Effectors;
 use super::act::{Prepared, failed};
 use super::wire::{Expect, JSON, Kind, Right, Run, Trouble, Wire, Write, text};
 use crate::cluster::{limited, spec_diff};
+use crate::model::action::Action;
 use crate::model::digest::Digest;
+use crate::model::history::FIELD_MANAGER;
 use crate::model::mark::{Mark, RESTORE};
 use crate::model::plan::Outcome;
 use crate::model::subject::Subject;
 
 impl Effectors {
-    pub(super) async fn prepare_restore(
-        &self,
-        target: &Subject,
-        uid: &str,
-        was: Option<Digest>,
-    ) -> Result<Prepared, Trouble> {
+    pub(super) async fn prepare_restore(&self, action: &Action, incident: &str) -> Result<Prepared, Trouble> {
+        let Action::Restore { target, uid, was, of, .. } = action else {
+            return Ok(Prepared::impossible("this action takes nothing back"));
+        };
         let Some(found) = self.wire.get(target).await? else {
             // Whoever deleted it took the limits away with it.
             return Ok(Prepared::AlreadyDone);
         };
         if !uid.is_empty() && text(&found, "/metadata/uid") != uid {
-            return Ok(Prepared::stale("it is another object of the same name"));
+            return Ok(Prepared::moot("it is another object of the same name"));
         }
-        if mark_of(&found).is_none() && was.is_some_and(|was| was == spec_hash(&found)) {
+        let back = of.is_some() || was.is_some_and(|was| was == spec_hash(&found));
+        if mark_of(&found).is_none() && back {
             return Ok(Prepared::AlreadyDone);
         }
-        Ok(undoing(target, &found, Whose::OfAnIncident { created: uid.is_empty() }))
+        let whose = match of {
+            Some(of) => Whose::Orphan { incident: of },
+            None => Whose::Incident { incident, created: uid.is_empty() },
+        };
+        Ok(undoing(target, &found, whose))
     }
 }
 
 /// Who takes it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Whose {
+enum Whose<'i> {
     /// The engine, for its own step; whether that step created the object.
-    OfAnIncident { created: bool },
+    Incident { incident: &'i str, created: bool },
+    /// The engine, for a step of an agent that is gone.
+    Orphan { incident: &'i str },
     /// A person, whatever is marked.
-    OfAPerson,
+    Person,
 }
 
 fn spec_hash(found: &Value) -> Digest {
@@ -52,9 +59,9 @@ fn mark_of(found: &Value) -> Option<&str> {
 }
 
 /// The write that takes the shed back.
-fn undoing(target: &Subject, found: &Value, whose: Whose) -> Prepared {
+fn undoing(target: &Subject, found: &Value, whose: Whose<'_>) -> Prepared {
     let Some(text_of_mark) = mark_of(found) else {
-        return Prepared::stale(
+        return Prepared::moot(
             "the object bears no mark of a shed any more, and its spec is not the one from before",
         );
     };
@@ -62,10 +69,13 @@ fn undoing(target: &Subject, found: &Value, whose: Whose) -> Prepared {
         Ok(mark) => mark,
         Err(why) => return Prepared::Stale(why),
     };
-    if let Whose::OfAnIncident { created } = whose
-        && created != mark.created
-    {
-        return Prepared::stale("the mark on the object is not that of this step");
+    let fits = match whose {
+        Whose::Incident { incident, created } => mark.incident == incident && mark.created == created,
+        Whose::Orphan { incident } => mark.incident == incident,
+        Whose::Person => true,
+    };
+    if !fits {
+        return Prepared::moot("the mark on the object is not that of this step");
     }
     let now = spec_hash(found);
     if now != mark.spec {
@@ -79,6 +89,11 @@ fn undoing(target: &Subject, found: &Value, whose: Whose) -> Prepared {
     };
     let version = text(found, "/metadata/resourceVersion");
     let (Some(undo), Some(was)) = (mark.undo.as_ref().filter(|_| !mark.created), mark.was) else {
+        if !is_created_by_us(found) {
+            return Prepared::Stale(format!(
+                "the mark says that {target} was made for the shed, but {FIELD_MANAGER} did not create it: it is not deleted"
+            ));
+        }
         return deletion(kind, target, found);
     };
     let body = json!({
@@ -93,6 +108,16 @@ fn undoing(target: &Subject, found: &Value, whose: Whose) -> Prepared {
         done: format!("revision {} restored", was.short()),
         ..Write::merge(kind, target, body)
     })
+}
+
+/// Whether we wrote what no later writer of a rule has a reason to touch. Whoever copied a rule with our mark on
+/// it has an object of their own.
+fn is_created_by_us(found: &Value) -> bool {
+    let managers = found.pointer("/metadata/managedFields").and_then(Value::as_array);
+    managers
+        .into_iter()
+        .flatten()
+        .any(|entry| entry["manager"] == FIELD_MANAGER && entry.pointer("/fieldsV1/f:spec/f:host").is_some())
 }
 
 /// The rule was made for the shed: it goes, if it is still the one and unchanged.
@@ -173,10 +198,10 @@ pub async fn by_hand(client: &Client, subject: &Subject, how: Try) -> Restored {
         }
     };
     restored.mark = mark_of(&found).and_then(|text| Mark::read(text).ok());
-    let write = match undoing(subject, &found, Whose::OfAPerson) {
+    let write = match undoing(subject, &found, Whose::Person) {
         Prepared::Send(write) => write,
         Prepared::AlreadyDone => return restored,
-        Prepared::Stale(why) | Prepared::NotYet(why) => {
+        Prepared::Stale(why) | Prepared::Moot(why) | Prepared::NotYet(why) => {
             restored.outcome = Outcome::Stale { why };
             return restored;
         }
@@ -228,6 +253,7 @@ mod tests {
         match prepared {
             Prepared::Send(write) => format!("{} {}", write.method, write.body),
             Prepared::Stale(why) => format!("stale: {why}"),
+            Prepared::Moot(why) => format!("moot: {why}"),
             Prepared::AlreadyDone | Prepared::NotYet(_) | Prepared::Impossible(_) => "other".to_owned(),
         }
     }
@@ -247,7 +273,10 @@ mod tests {
         };
         let target = Subject::destination_rule("shop", "cart");
         let of = |spec: &Value, mark: Option<&Mark>, created| {
-            words(undoing(&target, &rule(spec, mark), Whose::OfAnIncident { created }))
+            let mut found = rule(spec, mark);
+            found["metadata"]["managedFields"] =
+                json!([{ "manager": "meshmend", "fieldsV1": { "f:spec": { "f:host": {} } } }]);
+            words(undoing(&target, &found, Whose::Incident { incident: "k-1", created }))
         };
         assert_eq!(
             of(&after, Some(&mark), false),
@@ -263,8 +292,17 @@ mod tests {
             "{deleted}"
         );
         assert!(of(&before, Some(&created), true).contains("somebody changed the object"));
+        // Mutations: an orphan's incident not asked for; a deletion on the word of the mark alone.
+        let orphan =
+            |incident| words(undoing(&target, &rule(&after, Some(&created)), Whose::Orphan { incident }));
+        assert!(orphan("k-2").starts_with("moot: "), "{}", orphan("k-2"));
+        assert!(orphan("k-1").starts_with("stale: ") && orphan("k-1").contains("did not create it"));
+        assert!(
+            words(undoing(&target, &rule(&after, Some(&created)), Whose::Person))
+                .contains("did not create it")
+        );
         let mut odd = rule(&after, None);
         odd["metadata"]["annotations"] = json!({ RESTORE: "what?" });
-        assert!(words(undoing(&target, &odd, Whose::OfAPerson)).contains("cannot be read"));
+        assert!(words(undoing(&target, &odd, Whose::Person)).contains("cannot be read"));
     }
 }

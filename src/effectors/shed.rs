@@ -243,7 +243,10 @@ mod tests {
         match prepared {
             Prepared::Send(write) => write.body.to_string(),
             Prepared::AlreadyDone => "done".to_owned(),
-            Prepared::Stale(why) | Prepared::NotYet(why) | Prepared::Impossible(why) => why,
+            Prepared::Stale(why)
+            | Prepared::Moot(why)
+            | Prepared::NotYet(why)
+            | Prepared::Impossible(why) => why,
         }
     }
 

@@ -31,10 +31,17 @@ pub(super) fn one(mut case: Case<'_>, (by, comment, in_force): By<'_>) -> Vec<Ch
             case.note(reason);
             case.changes
         }
+        // It is being taken back, and the last try may still arrive: the next one comes by itself.
+        Phase::Holding if is_under_way(&case) => {
+            case.note(reason);
+            case.changes
+        }
         Phase::Soaking | Phase::Probing | Phase::Holding if in_force == InForce::Undo => {
             case.note(reason);
             act::take_back(case)
         }
+        // Limits of another agent are left to people from now on.
+        Phase::Holding if case.incident.is_orphan() => case.end(Phase::Suppressed, reason),
         // It expires as it would have, and ends then.
         Phase::Holding => {
             case.note(reason);
@@ -63,12 +70,20 @@ fn again(mut case: Case<'_>, reason: Reason, in_force: InForce) -> Vec<Change> {
         let incident = case.id();
         case.push(Change::Reopened { incident });
     }
+    if is_under_way(&case) {
+        return Vec::new();
+    }
     let runs = phase == Phase::Executing && case.incident.direction == Direction::Forward;
     if runs && case.incident.wanted() == Some(InForce::Undo) {
         return Vec::new();
     }
     case.note(reason);
     if runs { case.changes } else { act::take_back(case) }
+}
+
+/// Whether a try to take it back has failed and the next one waits for its time.
+fn is_under_way(case: &Case<'_>) -> bool {
+    case.incident.phase == Phase::Holding && case.incident.undo_tries > 0 && !case.incident.is_orphan()
 }
 
 /// Whether another case has taken the place of this one, or acts on its target.

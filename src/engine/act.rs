@@ -2,15 +2,17 @@
 
 use super::abort;
 use super::case::Case;
-use super::deadlines::{EXECUTING, PERMIT, RECONCILE_EVERY, RECONCILING, UNDO_TRIES, WRITE_GRACE};
+use super::deadlines::{EXECUTING, PERMIT, RECONCILE_EVERY, RECONCILING, WRITE_GRACE, WRITE_TRIES};
 use super::late;
+use super::orphan;
+use super::owed;
 use super::select;
 use super::standing::{self, Standing};
 use super::verify;
 use crate::model::action::Action;
 use crate::model::change::Change;
 use crate::model::digest::Digest;
-use crate::model::incident::Phase;
+use crate::model::incident::{Phase, StepResult};
 use crate::model::plan::{Direction, Outcome};
 use crate::model::reason::Reason;
 
@@ -19,7 +21,7 @@ pub(super) fn start(case: &mut Case<'_>, step: usize) {
     start_step(case, step, Direction::Forward);
 }
 
-fn start_step(case: &mut Case<'_>, step: usize, direction: Direction) {
+pub(super) fn start_step(case: &mut Case<'_>, step: usize, direction: Direction) {
     let Some(plan) = case.incident.plan.as_ref().map(crate::model::plan::Plan::identity) else { return };
     let (incident, permit_until, deadline) = (case.id(), case.after(PERMIT), case.after(EXECUTING));
     case.push(Change::StepStarted { incident, plan, step, direction, permit_until, deadline });
@@ -59,6 +61,7 @@ fn ended(mut case: Case<'_>, outcome: &Outcome) -> Vec<Change> {
         case.push(Change::RevisionOurs { subject, spec_hash });
     }
     match direction {
+        Direction::Forward if case.incident.is_orphan() => orphan::ended(case, outcome),
         Direction::Forward => forward(case, outcome),
         Direction::Undo => undone(case, outcome),
     }
@@ -80,7 +83,9 @@ fn forward(mut case: Case<'_>, outcome: &Outcome) -> Vec<Change> {
             }
             give_up(case, reason)
         }
-        Outcome::Failed { why } => give_up(case, Reason::StepFailed { why: why.clone() }),
+        Outcome::Moot { why } | Outcome::Failed { why } => {
+            give_up(case, Reason::StepFailed { why: why.clone() })
+        }
     }
 }
 
@@ -110,19 +115,17 @@ fn give_up(mut case: Case<'_>, reason: Reason) -> Vec<Change> {
     }
 }
 
-/// The last step before `end` that we did ourselves and that has an inverse. A step found already done
-/// was somebody else's and is not ours to take back. One that expires is taken back also where nobody knows
-/// whether it was done: its inverse looks for our mark and leaves alone what bears none.
+/// The last step before `end` that we did ourselves, that has an inverse and that was not taken back yet. A
+/// step found already done was somebody else's and is not ours to take back. One that expires is taken back also
+/// where nobody knows whether it was done: its inverse looks for our mark and leaves alone what bears none.
 fn undoable(case: &Case<'_>, end: usize) -> Option<usize> {
     let plan = case.incident.plan.as_ref()?;
     (0..end).rev().find(|index| {
-        let last = case
-            .incident
-            .steps
-            .iter()
-            .rev()
-            .find(|result| result.step == *index && result.direction == Direction::Forward);
-        let done = last.is_some_and(|result| matches!(result.outcome, Outcome::Done { .. }));
+        let of_step = || case.incident.steps.iter().rev().filter(|result| result.step == *index);
+        let undo = of_step().take_while(|result| result.direction == Direction::Undo);
+        let undone = undo.into_iter().any(|result| owed::trouble(&result.outcome).is_none());
+        let last = of_step().find(|result| result.direction == Direction::Forward);
+        let done = last.is_some_and(|result| matches!(result.outcome, Outcome::Done { .. })) && !undone;
         let step = plan.steps.get(*index);
         let may_last = case.incident.expires_at.is_some() && step.and_then(Action::expires_s).is_some();
         (done || may_last) && step.and_then(Action::inverse).is_some()
@@ -165,13 +168,24 @@ fn undone(mut case: Case<'_>, outcome: &Outcome) -> Vec<Change> {
                 verify::after_undo(case)
             }
         },
-        Outcome::Unknown { why } => reconcile(case, why),
-        Outcome::Stale { why } | Outcome::Failed { why } => undo_failed(case, why.clone()),
+        Outcome::Moot { why } => owed::moot(case, why.clone()),
+        // Each try reads the object first, so one that was made and not answered is found done by the next.
+        Outcome::Unknown { why } | Outcome::Stale { why } | Outcome::Failed { why } => {
+            owed::again(case, why.clone())
+        }
     }
 }
 
-/// Who took a rollback back before we did: whoever wrote the revision that is in force again.
+/// Who took a rollback back before we did: whoever wrote the revision that is in force again. It may have been
+/// ourselves, where nobody answered a try before.
 fn taken_back_by(case: &Case<'_>, outcome: &Outcome) -> Option<Reason> {
+    let ours = |result: &StepResult| {
+        result.direction == Direction::Undo && matches!(result.outcome, Outcome::Unknown { .. })
+    };
+    let tries = case.incident.steps.iter().rev().skip(1);
+    if tries.take_while(|result| result.direction == Direction::Undo).any(ours) {
+        return None;
+    }
     let (Action::RollbackRoute { target, to, .. }, Outcome::AlreadyDone) = (case.running()?, outcome) else {
         return None;
     };
@@ -179,14 +193,15 @@ fn taken_back_by(case: &Case<'_>, outcome: &Outcome) -> Option<Reason> {
     Some(Reason::TakenBack { by: revision.map(|revision| revision.manager.clone()).unwrap_or_default() })
 }
 
-/// What cannot be taken back is for people. It is over with it for us: what is still on the object says
-/// itself when it expires and how it is taken back by hand.
-fn undo_failed(case: Case<'_>, why: String) -> Vec<Change> {
-    case.over(Phase::Escalated, Reason::UndoFailed { why })
-}
-
-/// Nobody knows whether the write happened: once no permit can be in use any more, the state is read.
+/// Nobody knows whether the write happened: once no permit can be in use any more, the state is read. What is
+/// to be taken back is then simply tried again.
 pub(super) fn reconcile(mut case: Case<'_>, why: &str) -> Vec<Change> {
+    if case.incident.takes_back() {
+        let (incident, step, direction) = (case.id(), case.incident.step, case.incident.direction);
+        let outcome = Outcome::Unknown { why: why.to_owned() };
+        case.push(Change::StepEnded { incident, step, direction, outcome });
+        return owed::again(case, why.to_owned());
+    }
     case.note(Reason::OutcomeUnknown { why: why.to_owned() });
     let incident = case.id();
     case.push(Change::Reconciling { incident: incident.clone() });
@@ -198,6 +213,10 @@ pub(super) fn reconcile(mut case: Case<'_>, why: &str) -> Vec<Change> {
 
 /// The state was read: was the running step done, not done, or did somebody else come in between?
 pub(super) fn reconciled(mut case: Case<'_>) -> Vec<Change> {
+    // A journal of an older version may hold one that was read back before it is tried again.
+    if case.incident.takes_back() {
+        return owed::again(case, "nobody answered".to_owned());
+    }
     let findings = case.incident.findings.as_ref();
     let found = case
         .running()
@@ -219,10 +238,7 @@ pub(super) fn reconciled(mut case: Case<'_>) -> Vec<Change> {
             // Our write may have been made and changed by somebody, or something, after it.
             let outcome = Outcome::Unknown { why: why.clone() };
             case.push(Change::StepEnded { incident, step, direction, outcome });
-            match direction {
-                Direction::Forward => give_up(case, Reason::Stale { why }),
-                Direction::Undo => undo_failed(case, why),
-            }
+            give_up(case, Reason::Stale { why })
         }
     }
 }
@@ -239,24 +255,20 @@ pub(super) fn gone(mut case: Case<'_>) -> Vec<Change> {
     case.end(Phase::Gone, Reason::SubjectGone)
 }
 
-/// The write never arrived. Forward, all is decided anew on fresh facts, budgets included; an undo is
-/// still owed, until it was tried often enough.
+/// The write never arrived: all is decided anew on fresh facts, budgets included.
 fn not_done(mut case: Case<'_>) -> Vec<Change> {
     let (incident, step, direction) = (case.id(), case.incident.step, case.incident.direction);
     let (why, outcome) = (late::NOT_ARRIVED.to_owned(), late::lost());
     case.push(Change::StepEnded { incident, step, direction, outcome: outcome.clone() });
     let tries = case.incident.steps.iter();
     let tries = tries.filter(|result| result.direction == direction && result.outcome == outcome).count();
-    match direction {
-        Direction::Undo if tries >= UNDO_TRIES => undo_failed(case, why),
-        Direction::Undo => {
-            start_step(&mut case, step, Direction::Undo);
-            case.changes
-        }
-        Direction::Forward if case.incident.is_aborted() => abort::follow(case),
-        Direction::Forward if step == 0 && tries < UNDO_TRIES => select::again(case),
-        Direction::Forward => give_up(case, Reason::StepFailed { why }),
+    if case.incident.is_aborted() {
+        return abort::follow(case);
     }
+    if step == 0 && tries < WRITE_TRIES {
+        return select::again(case);
+    }
+    give_up(case, Reason::StepFailed { why })
 }
 
 /// A notification ended: as a step of a plan, or as the news of a case.
@@ -271,7 +283,10 @@ pub(super) fn notified(mut case: Case<'_>, of: Option<usize>, outcome: &Outcome)
     case.push(Change::StepEnded { incident, step, direction, outcome: outcome.clone() });
     let failure = match outcome {
         Outcome::Done { .. } | Outcome::AlreadyDone => None,
-        Outcome::Stale { why } | Outcome::Failed { why } | Outcome::Unknown { why } => Some(why.clone()),
+        Outcome::Moot { why }
+        | Outcome::Stale { why }
+        | Outcome::Failed { why }
+        | Outcome::Unknown { why } => Some(why.clone()),
     };
     if case.incident.is_aborted() {
         return abort::follow(case);

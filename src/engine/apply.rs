@@ -6,17 +6,18 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::charges;
-use super::deadlines::{ENDED_KEPT, seconds};
+use super::deadlines::ENDED_KEPT;
+use super::expiry::{expire, expiry};
 use super::hear;
 use super::history;
 use super::late;
+use super::orphan;
 use super::state::{LastEnd, State, acts, waits_for_others};
 use super::stops;
-use crate::model::action::Action;
 use crate::model::change::Change;
 use crate::model::facts::Population;
 use crate::model::incident::{Approval, Ending, Incident, IncidentId, Phase, StepResult, Timed};
-use crate::model::plan::{Direction, Outcome};
+use crate::model::plan::Direction;
 use crate::model::reason::Reason;
 
 /// Folds one change, decided on an event of the time `at`, into the state.
@@ -24,6 +25,7 @@ use crate::model::reason::Reason;
 pub fn apply(state: &mut State, at: Timestamp, change: &Change) {
     shared(state, at, change);
     stops::fold(state, at, change);
+    orphan::fold(state, at, change);
     let Some(id) = change.incident() else { return };
     let mut released = false;
     if let Some(case) = state.case_mut(id) {
@@ -57,7 +59,7 @@ fn shared(state: &mut State, at: Timestamp, change: &Change) {
         }
         Change::JournalNamed { journal } => {
             state.journal.clone_from(journal);
-            state.draining = false;
+            (state.draining, state.full) = (false, false);
         }
         Change::AttemptsRefilled { .. } | Change::Charged { .. } | Change::StepEnded { .. } => {
             charges::fold(state, change);
@@ -80,7 +82,17 @@ fn shared(state: &mut State, at: Timestamp, change: &Change) {
         Change::Draining => state.draining = true,
         Change::SubjectVanished { subject } => state.vanished(subject),
         Change::Reopened { incident } => state.reopen(incident),
-        Change::StepStarted { direction: Direction::Undo, .. } => state.restored_at = Some(at),
+        Change::JournalFull => state.full = true,
+        Change::JournalRoom => {
+            state.full = false;
+            wake_waiting(state);
+        }
+        Change::StepStarted { incident, direction, .. } => {
+            let orphan = state.incidents.get(incident).is_some_and(|case| case.is_orphan());
+            if orphan || *direction == Direction::Undo {
+                state.restored_at = Some(at);
+            }
+        }
         Change::Caused { incident, cause, .. } => {
             // It waits for its cause now, and not for its turn at the gate.
             state.regate.remove(incident);
@@ -106,6 +118,10 @@ fn close(state: &mut State, at: Timestamp, id: &IncidentId, phase: Phase) {
     let case = state.incidents.get(id).map(|case| (case.key.clone(), case.subject.clone()));
     let Some((key, subject)) = case else { return };
     state.open.remove(&key);
+    // Left alone, whoever decided that: nothing of it is begun again in this run.
+    if state.incidents.get(id).is_some_and(|case| case.is_orphan()) {
+        state.marks.remove(&subject);
+    }
     state.regate.remove(id);
     let subject = (subject != key.owner).then_some(subject);
     let end = LastEnd { incident: id.clone(), phase, at, subject, vanished: false };
@@ -166,6 +182,8 @@ pub(super) fn opened_case(state: &State, at: Timestamp, change: &Change) -> Opti
         depends_on: signal.depends_on.clone(),
         cause: None,
         explains: 0,
+        undo_tries: 0,
+        repeats: 0,
         expires_at: None,
         after: None,
         others: BTreeSet::new(),
@@ -264,12 +282,26 @@ pub(super) fn fold(case: &mut Incident, at: Timestamp, change: &Change) {
             }
         }
         Change::StepEnded { step, direction, outcome, .. } => {
-            case.steps.push(StepResult { step: *step, direction: *direction, outcome: outcome.clone() });
+            let result = StepResult { step: *step, direction: *direction, outcome: outcome.clone() };
+            // What is tried for days with the same answer is told once.
+            if case.takes_back() && case.steps.last() == Some(&result) {
+                case.repeats += 1;
+            } else {
+                case.steps.push(result);
+            }
             case.reconciling = false;
             if late::raced(outcome) {
                 case.stale += 1;
             }
             expire(case, at, *step, *direction, outcome);
+        }
+        Change::UndoDelayed { until, .. } => {
+            enter(case, at, Phase::Holding);
+            case.undo_tries += 1;
+            case.reconciling = false;
+            case.inspect_at = None;
+            case.probe_at = None;
+            case.deadline = Some(*until);
         }
         Change::Reconciling { .. } => case.reconciling = true,
         Change::SoakStarted { until, .. } => {
@@ -290,7 +322,13 @@ pub(super) fn fold(case: &mut Incident, at: Timestamp, change: &Change) {
             case.last_probe = Some(reading.clone());
             case.good_since = *good_since;
         }
-        Change::Noted { reason, .. } => case.reasons.push(Timed { at, reason: reason.clone() }),
+        Change::Noted { reason, .. } => {
+            // What was delivered before was other news.
+            if matches!(reason, Reason::StillOwed { .. }) {
+                case.notified.clear();
+            }
+            case.reasons.push(Timed { at, reason: reason.clone() });
+        }
         Change::Held { until, phase, reason, .. } => {
             if case.after.is_none() {
                 case.reasons.push(Timed { at, reason: reason.clone() });
@@ -308,7 +346,10 @@ pub(super) fn fold(case: &mut Incident, at: Timestamp, change: &Change) {
             case.deadline = Some(*until);
             case.probe_at = None;
         }
-        Change::RestoreDelayed { until, .. } => case.deadline = Some(*until),
+        Change::RestoreDelayed { until, .. } => {
+            enter(case, at, Phase::Holding);
+            case.deadline = Some(*until);
+        }
         Change::Caused { cause, deadline, .. } => {
             enter(case, at, Phase::Open);
             case.cause = Some(cause.clone());
@@ -333,25 +374,6 @@ pub(super) fn fold(case: &mut Incident, at: Timestamp, change: &Change) {
         }
         Change::NotificationEnded { outcome, .. } => case.notified.push(outcome.clone()),
         _ => {}
-    }
-}
-
-/// When a step that starts or was done now is to be taken back; `None` for one that lasts.
-fn expiry(case: &Incident, at: Timestamp, step: usize) -> Option<Timestamp> {
-    let expires_s = case.plan.as_ref()?.steps.get(step).and_then(Action::expires_s)?;
-    at.saturating_add(seconds(expires_s)).ok()
-}
-
-/// An act that must not last begins to expire when it starts, because it may be written from then on. What
-/// was surely not written, or was taken back, expires no more; an unknown outcome changes nothing.
-fn expire(case: &mut Incident, at: Timestamp, step: usize, direction: Direction, outcome: &Outcome) {
-    let Some(expires_at) = expiry(case, at, step) else { return };
-    match (direction, outcome) {
-        (_, Outcome::Unknown { .. }) => {}
-        (Direction::Forward, Outcome::Done { .. }) => case.expires_at = Some(expires_at),
-        (Direction::Forward, Outcome::AlreadyDone | Outcome::Stale { .. } | Outcome::Failed { .. })
-        | (Direction::Undo, Outcome::Done { .. } | Outcome::AlreadyDone) => case.expires_at = None,
-        (Direction::Undo, Outcome::Stale { .. } | Outcome::Failed { .. }) => {}
     }
 }
 

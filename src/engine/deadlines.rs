@@ -34,8 +34,19 @@ pub(super) const RESTORE_PACE: SignedDuration = SignedDuration::from_secs(5);
 /// After a recovery, alerts that began before it may repeat this long until they notice; Prometheus'
 /// `for` plus Alertmanager's `group_interval` and `repeat` rarely exceed it.
 pub(super) const SETTLE: SignedDuration = SignedDuration::from_secs(1_800);
-/// Undo is tried again this often when its outcome stays unknown.
-pub(super) const UNDO_TRIES: usize = 3;
+/// A first step that did not arrive is tried again this often.
+pub(super) const WRITE_TRIES: usize = 3;
+/// First pause before a try to take back is repeated: a webhook or an API server that is restarted is there
+/// again by then. Each further pause is twice as long.
+pub(super) const UNDO_PAUSE: SignedDuration = SignedDuration::from_secs(30);
+/// The longest of these pauses: what is ours is gone five minutes after writes are possible again.
+pub(super) const UNDO_PAUSE_MAX: SignedDuration = SignedDuration::from_secs(300);
+/// An undo that no expiry asks for is tried this often: with those pauses, a day.
+pub(super) const UNDO_TRIES: u32 = 290;
+/// People who know that something is overdue are reminded this often: a watch of a shift, and no flood.
+pub(super) const REMIND: SignedDuration = SignedDuration::from_secs(3_600);
+/// Whoever left a mark has this long beyond its expiry to take it back, its own first tries included.
+pub(super) const ORPHANED: SignedDuration = SignedDuration::from_secs(120);
 /// Ended cases that stay in memory; older ones are in the journal.
 pub(super) const ENDED_KEPT: usize = 500;
 /// How long it is remembered how the last case of a key ended: longer than any sender's pause between two

@@ -8,7 +8,7 @@ use super::state::State;
 use crate::model::action::Action;
 use crate::model::change::Change;
 use crate::model::effect::{Effect, Execute, GoodRevisions, Inspect};
-use crate::model::incident::{Incident, IncidentId, Phase};
+use crate::model::incident::{Incident, IncidentId, Phase, StepResult, Timed};
 use crate::model::plan::{Direction, Outcome};
 use crate::model::reason::Reason;
 use crate::model::subject::{ROOT_NAMESPACE, Subject};
@@ -34,7 +34,7 @@ pub fn effects(state: &State, change: &Change) -> Vec<Effect> {
                 })]
             })
         }
-        Change::Planned { incident, plan, .. } if plan.writes() => {
+        Change::Planned { incident, plan, .. } if plan.writes() && plan.rehearses() => {
             vec![Effect::Rehearse { incident: incident.clone(), plan: plan.clone() }]
         }
         Change::StepStarted { incident, step, direction, .. } => {
@@ -61,6 +61,9 @@ pub fn effects(state: &State, change: &Change) -> Vec<Effect> {
         Change::StormEnded { incident, domain } => news(state, incident, explain::storm_ended(domain)),
         Change::BreakerTripped { incident, again: false, .. } => {
             explain::breaker(change).map_or_else(Vec::new, |sentence| news(state, incident, sentence))
+        }
+        Change::Noted { incident, reason: Reason::StillOwed { .. } } => {
+            known(incident).map(tell).into_iter().collect()
         }
         Change::Noted { incident, reason: Reason::Restarted } => {
             known(incident).filter(|case| owes_news(case)).map(tell).into_iter().collect()
@@ -91,6 +94,12 @@ fn newsworthy(case: &Incident) -> bool {
     let told = case.steps.iter().any(|step| {
         matches!(step.outcome, Outcome::Done { .. }) && case.plan.as_ref().is_some_and(|plan| !plan.writes())
     });
+    // Nobody was told of it, and nothing was done about it.
+    let owed = |timed: &Timed| matches!(timed.reason, Reason::StillOwed { .. });
+    let done = |step: &StepResult| matches!(step.outcome, Outcome::Done { .. });
+    if case.is_orphan() && !case.reasons.iter().any(owed) && !case.steps.iter().any(done) {
+        return false;
+    }
     match case.phase {
         // The plan itself was to tell people: they know.
         Phase::Escalated => !told,
@@ -132,6 +141,6 @@ fn run(case: &Arc<Incident>, step: usize, direction: Direction) -> Option<Effect
         return Some(Effect::Notify { sentence: text, incident, step: Some(step) });
     }
     let incident = case.id.clone();
-    let run = case.steps.len();
+    let run = case.runs();
     Some(Effect::Execute(Execute { incident, plan: plan.identity(), step, direction, run, action }))
 }

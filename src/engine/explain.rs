@@ -1,10 +1,13 @@
 //! Explain: why we did, and why we did not, in sentences.
 
+use crate::model::action::Action;
 use crate::model::change::Change;
 use crate::model::facts::{Facts, LastGoodFacts, ManagedBy};
 use crate::model::incident::{Incident, Phase};
 use crate::model::plan::{Direction, Outcome};
+use crate::model::reason::Reason;
 use crate::model::storm::{Domain, Storm};
+use crate::model::subject::Subject;
 use crate::model::verdict::Verdict;
 
 /// The case in one sentence, as notifications carry it.
@@ -13,6 +16,15 @@ pub fn sentence(case: &Incident) -> String {
     let what = format!("{} on {}", case.symptom, case.subject);
     let plan = case.plan.as_ref().and_then(|plan| plan.steps.first()).map(ToString::to_string);
     let why = case.reasons.last().map(|timed| timed.reason.to_string()).unwrap_or_default();
+    if let Some(left) = orphan(case) {
+        return match (case.phase, by_hand(case)) {
+            (Phase::Holding, Some(line)) => format!("{}: {what}: {left}: {why}; by hand: {line}", case.id),
+            (Phase::Resolved, _) if case.steps.iter().any(|step| step.outcome.name() == "done") => {
+                format!("{}: {what}: {left}: they were taken back", case.id)
+            }
+            _ => format!("{}: {what}: {left}: {why}", case.id),
+        };
+    }
     match (case.phase, plan) {
         (Phase::AwaitingApproval, Some(plan)) => {
             format!("{}: {what}: approval is needed to {plan}; run meshmend approve {}", case.id, case.id)
@@ -22,7 +34,9 @@ pub fn sentence(case: &Incident) -> String {
         }
         (Phase::Holding, Some(plan)) => {
             let until = case.expires_at.map(|until| format!(", until {until}")).unwrap_or_default();
-            format!("{}: {what}: {why}; in force: {plan}{until}", case.id)
+            let line = by_hand(case).filter(|_| case.undo_tries > 0);
+            let line = line.map(|line| format!("; by hand: {line}")).unwrap_or_default();
+            format!("{}: {what}: {why}; in force: {plan}{until}{line}", case.id)
         }
         (Phase::Suppressed, _) if case.in_force().is_some() => {
             let id = &case.id;
@@ -33,6 +47,20 @@ pub fn sentence(case: &Incident) -> String {
         (phase, _) if why.is_empty() => format!("{}: {what}: {phase}", case.id),
         (phase, _) => format!("{}: {what}: {phase}: {why}", case.id),
     }
+}
+
+/// What is known of limits that another agent left.
+fn orphan(case: &Incident) -> Option<String> {
+    let mut reasons = case.reasons.iter().map(|timed| &timed.reason);
+    reasons.find(|reason| matches!(reason, Reason::Orphaned { .. })).map(ToString::to_string)
+}
+
+/// The command that takes the limits of a case back without an agent.
+fn by_hand(case: &Incident) -> Option<String> {
+    let steps = &case.plan.as_ref()?.steps;
+    let limits = |step: &&Action| matches!(step, Action::ShedLoad { .. } | Action::Restore { .. });
+    let Subject { namespace, name, .. } = steps.iter().rfind(limits)?.target()?;
+    Some(format!("meshmend restore --namespace {namespace} destinationrule/{name}"))
 }
 
 /// What people are told when a storm begins.
@@ -108,6 +136,10 @@ pub fn lines(case: &Incident) -> Vec<String> {
     if let Some(until) = case.expires_at {
         lines.push(format!("expires    what was done is taken back at {until}"));
     }
+    if case.undo_tries > 0 {
+        let line = by_hand(case).map(|line| format!("; by hand: {line}")).unwrap_or_default();
+        lines.push(format!("owed       tried {} times in vain to take it back{line}", case.undo_tries));
+    }
     lines.extend(case.reasons.iter().map(|timed| format!("{}  {}", timed.at, timed.reason)));
     lines.push(format!("now        {} since {}", case.phase, case.phase_since));
     lines
@@ -118,6 +150,7 @@ fn outcome(outcome: &Outcome) -> String {
         Outcome::Done { detail } => format!("done, {detail}"),
         Outcome::AlreadyDone => "nothing was left to do".to_owned(),
         Outcome::Stale { why } => format!("not done, something changed: {why}"),
+        Outcome::Moot { why } => format!("nothing of ours was left: {why}"),
         Outcome::Failed { why } => format!("failed, {why}"),
         Outcome::Unknown { why } => format!("not known whether it was done: {why}"),
     }

@@ -9,6 +9,8 @@ use smol_str::SmolStr;
 
 use super::history::RouteHistory;
 use super::ledger::{Attempts, Ledger};
+use super::orphan;
+use super::owed;
 use super::pairs;
 use super::stops;
 use crate::model::digest::Digest;
@@ -53,6 +55,9 @@ pub struct State {
     pub(super) clock_jumped: Option<Timestamp>,
     /// Nothing new is started.
     pub draining: bool,
+    /// Nothing new is started: the journal's disk is full.
+    #[serde(default)]
+    pub full: bool,
     /// Control planes that are down: what depends on them is explained by it.
     #[serde(default, with = "pairs")]
     pub(super) down: BTreeMap<Subject, Down>,
@@ -73,6 +78,9 @@ pub struct State {
     /// Seconds by which the wall clock was set forward since the start of the run: windows are about it.
     #[serde(default)]
     pub(super) skew_s: i64,
+    /// Marks of sheds that no open case accounts for.
+    #[serde(default, with = "pairs")]
+    pub(super) marks: BTreeMap<Subject, orphan::Known>,
     /// Ill subjects, and by how many keys each is; derived, see [`State::weigh`].
     #[serde(skip)]
     ill: BTreeMap<Subject, u32>,
@@ -160,7 +168,7 @@ impl State {
         }
         let jump = self.clock_jumped.map(|at| at.saturating_add(SignedDuration::from_secs(1)));
         let first = self.wakes.first().map(|(at, _)| *at);
-        let all = [jump.and_then(Result::ok), first, stops::next_wake(self)];
+        let all = [jump.and_then(Result::ok), first, stops::next_wake(self), orphan::next_wake(self)];
         all.into_iter().flatten().min()
     }
 
@@ -182,6 +190,7 @@ impl State {
         self.open.remove(&key);
         self.ended.remove(&key);
         self.draining = false;
+        self.full = false;
         self.skew_s = 0;
         self.count_ill();
         self
@@ -270,6 +279,14 @@ impl State {
         self.attempts.iter().filter(move |(_, known)| known.firing.contains(source)).map(|(key, _)| key)
     }
 
+    /// Acts that are not taken back although their time is over: ours, and those of other agents.
+    #[must_use]
+    pub fn overdue(&self, at: Timestamp) -> (usize, usize) {
+        let late: Vec<&Incident> = self.open_incidents().filter(|case| owed::is_overdue(case, at)).collect();
+        let orphans = late.iter().filter(|case| case.is_orphan()).count();
+        (late.len() - orphans, orphans)
+    }
+
     /// How many incidents are not over.
     #[must_use]
     pub fn open_count(&self) -> usize {
@@ -356,9 +373,11 @@ fn wake(incident: &Incident) -> Option<Timestamp> {
     [incident.deadline, incident.inspect_at, incident.probe_at, hold].into_iter().flatten().min()
 }
 
-/// Whether a case holds a claim on its target.
+/// Whether a case holds a claim on its target. Limits that another agent left, and that wait for their turn or
+/// for people, are no act of ours and take up no room.
 pub(super) fn acts(incident: &Incident) -> bool {
-    incident.phase.is_acting() && incident.plan.as_ref().is_some_and(|plan| plan.writes())
+    let waits = incident.phase == Phase::Holding && incident.is_orphan();
+    !waits && incident.phase.is_acting() && incident.plan.as_ref().is_some_and(|plan| plan.writes())
 }
 
 /// Whether a hold may end when another case stops acting, the clock settles, or a pause, storm or breaker is
@@ -371,6 +390,7 @@ pub(super) fn waits_for_others(incident: &Incident) -> bool {
                 Reason::Claimed { .. }
                     | Reason::ConcurrentReached { .. }
                     | Reason::ClockJumped
+                    | Reason::JournalFull
                     | Reason::Paused { .. }
                     | Reason::Storm { .. }
                     | Reason::AfterStorm { .. }

@@ -9,6 +9,8 @@ mod kept;
 mod memory;
 mod nobody;
 mod operators;
+mod orphans;
+mod owed;
 mod owner;
 mod refusal;
 mod scene;
@@ -206,24 +208,6 @@ fn what_did_not_help_is_undone_tried_once_more_and_then_handed_to_people() {
     }
     let text = "two rollbacks did not help".to_owned();
     assert_eq!(desk.ended(), (Phase::Escalated, &Reason::PlaybookEscalated { text }));
-}
-
-// Mutation: `not_done` that starts an undo without counting.
-#[test]
-fn an_undo_that_never_arrives_is_given_up_after_three_tries() {
-    let mut desk = Desk::under(ENFORCE);
-    desk.breaks("cart");
-    desk.plans();
-    desk.executes(done());
-    desk.probes(Level::Critical);
-    for _ in 0..3 {
-        assert_eq!(desk.write().unwrap().direction, Direction::Undo);
-        while !matches!(desk.asked[..], [Effect::Inspect(_)]) {
-            desk.wake();
-        }
-        desk.finds("good");
-    }
-    assert!(matches!(desk.ended(), (Phase::Escalated, Reason::UndoFailed { .. })), "{:?}", desk.ended());
 }
 
 // Mutation: `rehearse_again` without its count.

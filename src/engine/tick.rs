@@ -7,6 +7,8 @@ use super::case::Case;
 use super::deadlines::{REHEARSE_TRIES, RESTORE_PACE, TELL_AGAIN};
 use super::effects::owes_news;
 use super::gate;
+use super::orphan;
+use super::owed;
 use super::select;
 use super::state::State;
 use super::stops;
@@ -14,7 +16,7 @@ use super::verify;
 use crate::model::action::Action;
 use crate::model::change::Change;
 use crate::model::incident::{Phase, Timed};
-use crate::model::plan::{Direction, Outcome, Rehearsal};
+use crate::model::plan::{Outcome, Rehearsal};
 use crate::model::reason::Reason;
 use crate::rules::Rules;
 
@@ -28,6 +30,7 @@ pub(super) fn tick(state: &State, rules: &Rules, at: Timestamp) -> Vec<Change> {
     // it would see only after the fold, so its answer is left to the next tick, which comes at once: the
     // case stays due.
     changes.extend(stops::tick(state, at));
+    changes.extend(orphan::tick(state, rules, at));
     let mut moved = !changes.is_empty();
     for id in state.woken(at) {
         let Some(case) = Case::of(state, rules, at, &id) else { continue };
@@ -105,11 +108,10 @@ fn overdue(mut case: Case<'_>) -> Vec<Change> {
         }
         Phase::Executing if case.incident.reconciling => {
             let why = "the state could not be read in time".to_owned();
-            let reason = Reason::OutcomeUnknown { why };
-            match case.incident.direction {
-                Direction::Forward => case.end(Phase::Escalated, reason),
-                Direction::Undo => case.over(Phase::Escalated, reason),
+            if case.incident.takes_back() {
+                return owed::again(case, why);
             }
+            case.end(Phase::Escalated, Reason::OutcomeUnknown { why })
         }
         Phase::Executing => act::reconcile(case, "the step did not answer in time"),
         Phase::Soaking => {
@@ -138,7 +140,7 @@ fn restore(mut case: Case<'_>) -> Vec<Change> {
     let last = case.state.restored_at.and_then(|last| last.checked_add(RESTORE_PACE).ok());
     let free_at = last.map_or(at, |last| last.max(at));
     if before == 0 && free_at <= at {
-        return act::undo(case);
+        return owed::take_back(case);
     }
     let until = free_at.saturating_add(RESTORE_PACE * before.max(1)).unwrap_or(Timestamp::MAX);
     let incident = case.id();
@@ -166,6 +168,9 @@ fn resume(mut case: Case<'_>) -> Vec<Change> {
             case.note(Reason::Restarted);
             let step = case.incident.step;
             act::start(&mut case, step);
+        }
+        Phase::Executing if case.incident.takes_back() => {
+            return act::reconcile(case, "the agent was restarted while it was taken back");
         }
         // Its deadline goes on: a crash loop must not put off the end for ever.
         Phase::Executing if case.incident.reconciling => {

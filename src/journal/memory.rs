@@ -26,7 +26,7 @@ impl MemoryJournal {
         Self { id: id.to_owned(), ..Self::default() }
     }
 
-    /// Lets the next `count` appends fail as a full disk does.
+    /// Lets the next `count` appends fail as a disk does that comes to itself again.
     pub fn fail_next(&mut self, count: u32) {
         self.failures = count;
     }
@@ -64,7 +64,7 @@ impl Journal for MemoryJournal {
         }
         if self.failures > 0 {
             self.failures -= 1;
-            return Err(AppendError::NotDurable("the disk is full".to_owned()));
+            return Err(AppendError::NotDurable("the disk does not answer".to_owned()));
         }
         let mut head = self.head();
         for draft in batch {

@@ -11,7 +11,7 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 
 use super::key;
 use super::rows::{self, Checkpoint, Sealed, seq_to_sql};
-use super::{AppendError, Head, Journal, JournalError};
+use super::{AppendError, Head, Journal, JournalError, reserve};
 use crate::model::digest::{Digest, canonical};
 use crate::model::record::{Draft, Record};
 
@@ -117,6 +117,12 @@ impl SqliteJournal {
         Ok((head, last))
     }
 
+    /// Lets the file have so many pages at most, as a disk of that size would.
+    #[cfg(test)]
+    pub(super) fn limit_pages(&self, pages: u32) {
+        self.db.pragma_update(None, "max_page_count", pages).expect("a pragma of this connection");
+    }
+
     /// Signs the head as it is now.
     fn sign_head(&mut self, at: jiff::Timestamp) -> Result<(), rusqlite::Error> {
         let (journal, prev, Head { seq, hash: head }) = (self.id.clone(), self.signed.digest, self.head);
@@ -197,6 +203,14 @@ impl Journal for SqliteJournal {
         rows::read_chained(&self.db, from, visit)
     }
 
+    fn reserve(&mut self) -> bool {
+        reserve::keep(&mut self.db).is_ok()
+    }
+
+    fn release(&mut self) -> bool {
+        reserve::release(&self.db).unwrap_or(false)
+    }
+
     fn close(mut self: Box<Self>, at: jiff::Timestamp) -> Result<(), JournalError> {
         if self.signed.seq < self.head.seq {
             self.sign_head(at)?;
@@ -263,10 +277,12 @@ fn refused(error: &rusqlite::Error) -> AppendError {
     if code == rusqlite::ffi::SQLITE_IOERR_FSYNC || code == rusqlite::ffi::SQLITE_IOERR_DIR_FSYNC {
         return AppendError::Fatal(error.to_string());
     }
+    // A quota that is used up is a write error to SQLite; so is a limit of the size of files.
+    if code == rusqlite::ffi::SQLITE_IOERR_WRITE {
+        return AppendError::Full(error.to_string());
+    }
     match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => {
-            AppendError::NotDurable(format!("the disk is full ({error}); make room"))
-        }
+        Some(ErrorCode::DiskFull) => AppendError::Full(error.to_string()),
         _ => AppendError::NotDurable(error.to_string()),
     }
 }

@@ -94,6 +94,10 @@ pub enum Action {
         /// shed created the rule.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         was: Option<Digest>,
+        /// Incident that the mark has to name, where it is not the one of this step: the agent that left it
+        /// wrote another journal. Empty where its mark cannot be read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<String>,
     },
     /// Tell people.
     Notify {
@@ -187,6 +191,7 @@ impl Action {
                 uid: uid.clone(),
                 host: host.clone(),
                 was: *from,
+                of: None,
             }),
             Self::RestartSidecar { .. }
             | Self::EvictPod { .. }

@@ -10,6 +10,7 @@ use super::facts::Findings;
 use super::history::{LastGood, Proof, ProvenDestination, RevisionSeen};
 use super::incident::{IncidentId, IncidentKey, PassedOver, Phase};
 use super::indicator::Probe;
+use super::mark::Marked;
 use super::pause::{Pause, Reach};
 use super::plan::{Direction, Outcome, Plan, Rehearsal};
 use super::reason::Reason;
@@ -130,6 +131,8 @@ pub enum Change {
     /// It helped, or people were told that nobody knows: what was done is taken back when it expires, and
     /// then the case ends like this.
     Held { incident: IncidentId, until: Timestamp, phase: Phase, reason: Reason },
+    /// It could not be taken back, or may not yet: once more then.
+    UndoDelayed { incident: IncidentId, until: Timestamp },
     /// Others are taken back first: one at a time.
     RestoreDelayed { incident: IncidentId, until: Timestamp },
     /// A notification was delivered, or not.
@@ -152,8 +155,16 @@ pub enum Change {
     RulesInForce { digest: Digest },
     /// The wall clock jumped: acts wait for the next evaluation.
     ClockJumped { seconds: i64 },
+    /// A mark that no open case accounts for was seen on an object.
+    MarkSeen { marked: Marked },
+    /// It is gone.
+    MarkGone { subject: Subject },
     /// Acts no longer wait for the clock.
     ClockSettled,
+    /// Nothing new is started until the journal's disk has room again.
+    JournalFull,
+    /// It has.
+    JournalRoom,
     /// Nothing new is started.
     Draining,
     // --- the whole gate
@@ -248,6 +259,7 @@ impl Change {
             | Self::Caused { incident, .. }
             | Self::Reopened { incident }
             | Self::Held { incident, .. }
+            | Self::UndoDelayed { incident, .. }
             | Self::RestoreDelayed { incident, .. }
             | Self::Ended { incident, .. }
             | Self::NotificationEnded { incident, .. }
@@ -265,8 +277,12 @@ impl Change {
             | Self::RouteForgotten { .. }
             | Self::SubjectVanished { .. }
             | Self::RulesInForce { .. }
+            | Self::MarkSeen { .. }
+            | Self::MarkGone { .. }
             | Self::ClockJumped { .. }
             | Self::ClockSettled
+            | Self::JournalFull
+            | Self::JournalRoom
             | Self::Draining
             | Self::PauseBegan { .. }
             | Self::PauseEnded { .. }

@@ -11,6 +11,7 @@ use super::facts::Findings;
 use super::history::{RevisionProven, RevisionSeen};
 use super::incident::IncidentId;
 use super::indicator::Probe;
+use super::mark::Marked;
 use super::pause::Reach;
 use super::plan::{Direction, Outcome, Rehearsal};
 use super::signal::Signal;
@@ -137,11 +138,25 @@ pub enum EventKind {
         /// Which.
         subject: Subject,
     },
+    /// The watch saw the mark of a shed on an object.
+    MarkSeen {
+        /// Which.
+        marked: Box<Marked>,
+    },
+    /// The watch saw that an object bears its mark no more.
+    MarkGone {
+        /// Which.
+        subject: Subject,
+    },
     /// The wall clock jumped against the monotonic one.
     ClockJumped {
         /// Seconds, forward positive.
         seconds: i64,
     },
+    /// The journal's disk is full: what is in reserve is for taking back.
+    JournalFull,
+    /// The journal's disk has room again.
+    JournalRoom,
     /// The agent begins to shut down: nothing new is started.
     Drain,
     /// Time passed.
@@ -227,7 +242,7 @@ pub struct RulesLoaded {
 
 impl EventKind {
     /// All kinds, as records name them: a listed enum of the audit format.
-    pub const NAMES: [&str; 20] = [
+    pub const NAMES: [&str; 24] = [
         "started",
         "rules_loaded",
         "signal",
@@ -241,7 +256,11 @@ impl EventKind {
         "revision_proven",
         "route_gone",
         "subject_gone",
+        "mark_seen",
+        "mark_gone",
         "clock_jumped",
+        "journal_full",
+        "journal_room",
         "drain",
         "tick",
         "paused",
@@ -267,7 +286,11 @@ impl EventKind {
             Self::RevisionProven { .. } => "revision_proven",
             Self::RouteGone { .. } => "route_gone",
             Self::SubjectGone { .. } => "subject_gone",
+            Self::MarkSeen { .. } => "mark_seen",
+            Self::MarkGone { .. } => "mark_gone",
             Self::ClockJumped { .. } => "clock_jumped",
+            Self::JournalFull => "journal_full",
+            Self::JournalRoom => "journal_room",
             Self::Drain => "drain",
             Self::Tick => "tick",
             Self::Paused { .. } => "paused",
@@ -295,7 +318,11 @@ impl EventKind {
             | Self::RevisionProven { .. }
             | Self::RouteGone { .. }
             | Self::SubjectGone { .. }
+            | Self::MarkSeen { .. }
+            | Self::MarkGone { .. }
             | Self::ClockJumped { .. }
+            | Self::JournalFull
+            | Self::JournalRoom
             | Self::Drain
             | Self::Tick
             | Self::Paused { .. }

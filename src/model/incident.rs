@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use smol_str::{SmolStr, format_smolstr};
 
+use super::action::Action;
 use super::digest::Digest;
 use super::facts::{Findings, Population};
 use super::indicator::Probe;
@@ -324,6 +325,12 @@ pub struct Incident {
     /// How many incidents this one explains.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub explains: u64,
+    /// Tries in a row to take back what was done that did not succeed: it is tried again.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub undo_tries: u32,
+    /// Of all tries to take back, those that ended exactly as the one before them and are not listed again.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub repeats: usize,
     /// When what was done expires and is taken back, however it went.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
@@ -354,6 +361,25 @@ impl Incident {
     #[must_use]
     pub fn rung(&self) -> u32 {
         self.attempts.saturating_sub(self.unwritten)
+    }
+
+    /// Steps that ended so far; tells a late answer from that of a later run.
+    #[must_use]
+    pub fn runs(&self) -> usize {
+        self.steps.len() + self.repeats
+    }
+
+    /// Whether it is about limits that an agent left whose journal is not ours.
+    #[must_use]
+    pub fn is_orphan(&self) -> bool {
+        let first = self.plan.as_ref().and_then(|plan| plan.steps.first());
+        matches!(first, Some(Action::Restore { .. }))
+    }
+
+    /// Whether the step that runs, or ran last, takes something back.
+    #[must_use]
+    pub fn takes_back(&self) -> bool {
+        self.direction == Direction::Undo || self.is_orphan()
     }
 
     /// Whether an operator stopped it: nothing forward is done any more.

@@ -1,11 +1,14 @@
 //! The mark of a shed: what it leaves on the object, so that it can be taken back exactly, even with the
 //! agent and its journal gone.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::digest::Digest;
+use super::subject::Subject;
 
 /// The annotation that bears it.
 pub const RESTORE: &str = "meshmend.dev/restore";
@@ -28,6 +31,27 @@ pub struct Mark {
     /// Whether we created the object: then it goes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub created: bool,
+}
+
+/// A mark as the watch sees it on an object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Marked {
+    /// The object.
+    pub subject: Subject,
+    /// Its uid.
+    pub uid: String,
+    /// Its labels: policies may select it by them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Incident for which it was done; empty where the mark cannot be read.
+    pub incident: String,
+    /// When it is taken back; absent where the mark cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
+    /// Hash of the spec before; absent when the object was created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub was: Option<Digest>,
 }
 
 impl Mark {

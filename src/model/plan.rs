@@ -27,6 +27,12 @@ impl Plan {
         Digest::of_json(&steps)
     }
 
+    /// Whether its dry run is shown before it is done. What is to be taken back is not asked about.
+    #[must_use]
+    pub fn rehearses(&self) -> bool {
+        !self.steps.iter().any(|step| matches!(step, Action::Restore { .. }))
+    }
+
     /// Whether any step writes to the cluster.
     #[must_use]
     pub fn writes(&self) -> bool {
@@ -74,6 +80,11 @@ pub enum Outcome {
         /// What was found instead.
         why: String,
     },
+    /// Nothing of ours is left to take back: somebody else took the object over, or it is another one.
+    Moot {
+        /// What was found instead.
+        why: String,
+    },
     /// Refused or impossible; nothing was written.
     Failed {
         /// What happened and what to do.
@@ -94,6 +105,7 @@ impl Outcome {
             Self::Done { .. } => "done",
             Self::AlreadyDone => "already_done",
             Self::Stale { .. } => "stale",
+            Self::Moot { .. } => "moot",
             Self::Failed { .. } => "failed",
             Self::Unknown { .. } => "unknown",
         }

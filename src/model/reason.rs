@@ -101,6 +101,8 @@ pub enum Reason {
     Draining,
     /// The wall clock jumped; acts wait for the next evaluation.
     ClockJumped,
+    /// The journal's disk is full: what is in reserve is for taking back.
+    JournalFull,
     // --- approvals
     /// Waits for a vote.
     ApprovalNeeded,
@@ -131,6 +133,10 @@ pub enum Reason {
     TakenBack { by: String },
     /// The act could not be taken back.
     UndoFailed { why: String },
+    /// An agent left limits on the object of which no case of this journal knows.
+    Orphaned { incident: String, expires: Option<Timestamp> },
+    /// It could not be taken back yet, and is tried again.
+    StillOwed { why: String },
     /// The playbook's `next` gave up.
     PlaybookEscalated { text: String },
     /// The act was planned once more.
@@ -259,6 +265,7 @@ impl fmt::Display for Reason {
                 write!(f, "the right to {verb} {resource} in namespace {namespace} is missing")
             }
             Self::Draining => f.write_str("the agent is shutting down"),
+            Self::JournalFull => f.write_str("the journal's disk is full: nothing new is begun"),
             Self::ClockJumped => f.write_str("the wall clock jumped"),
             Self::ApprovalNeeded => f.write_str("an approval is needed"),
             Self::ApprovalExpired => f.write_str("nobody approved in time"),
@@ -281,6 +288,16 @@ impl fmt::Display for Reason {
                 write!(f, "somebody else took the act back: the revision that {by:?} wrote is in force again")
             }
             Self::UndoFailed { why } => write!(f, "the act could not be taken back: {why}"),
+            Self::Orphaned { incident, expires: Some(expires) } => {
+                write!(
+                    f,
+                    "incident {incident}, of which no open case is known here, left limits that expired at {expires}"
+                )
+            }
+            Self::Orphaned { expires: None, .. } => {
+                f.write_str("an agent left limits, with a mark that cannot be read")
+            }
+            Self::StillOwed { why } => write!(f, "not taken back yet, and tried again: {why}"),
             Self::PlaybookEscalated { text } => write!(f, "the playbook gave up: {text}"),
             Self::Retried => f.write_str("tried once more"),
             Self::SignalResolved => f.write_str("the signal resolved by itself"),

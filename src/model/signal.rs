@@ -25,6 +25,15 @@ impl Symptom {
     /// Family of the symptoms of control planes.
     pub const CONTROL_PLANE: &str = "control_plane";
 
+    /// Limits of an agent that is gone, or whose journal is.
+    pub const LIMITS_ORPHANED: &str = "limits.orphaned";
+
+    /// The symptom of limits that no case of the journal accounts for.
+    #[must_use]
+    pub fn limits_orphaned() -> Self {
+        Self(SmolStr::new_static(Self::LIMITS_ORPHANED))
+    }
+
     /// The text `component.condition`.
     #[must_use]
     pub fn as_str(&self) -> &str {

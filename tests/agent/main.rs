@@ -9,6 +9,7 @@ mod health;
 mod journal;
 mod live;
 mod operators;
+mod owed;
 mod properties;
 mod sim;
 mod simulation;

@@ -721,7 +721,7 @@ const REACHED: &[(&str, usize)] = &[
     ("out_of_scope", 3),
     ("right_missing", 3),
     ("rehearsal_failed", 5),
-    ("undo_failed", 1),
+    ("undo_delayed", 1),
     ("step_failed", 5),
     ("draining", 1),
     ("clock_jumped", 1),

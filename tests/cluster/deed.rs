@@ -170,7 +170,10 @@ pub(crate) fn why(outcome: &Outcome) -> &str {
     match outcome {
         Outcome::Done { detail } => detail,
         Outcome::AlreadyDone => "",
-        Outcome::Stale { why } | Outcome::Failed { why } | Outcome::Unknown { why } => why,
+        Outcome::Moot { why }
+        | Outcome::Stale { why }
+        | Outcome::Failed { why }
+        | Outcome::Unknown { why } => why,
     }
 }
 

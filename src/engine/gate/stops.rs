@@ -28,6 +28,8 @@ pub(super) fn process(asked: &Asked<'_>, findings: &mut Findings) {
         findings.held("process", "", Reason::Draining, None);
     } else if asked.case.state.clock_jumped.is_some() {
         findings.held("process", "", Reason::ClockJumped, None);
+    } else if asked.case.state.full {
+        findings.held("process", "", Reason::JournalFull, None);
     } else {
         findings.passed("process", "running, and the clock is steady".to_owned());
     }

@@ -128,7 +128,7 @@ impl Desk {
     pub(super) fn executes_of(&mut self, id: &str, outcome: Outcome) -> Vec<Change> {
         let case = &self.state.incidents[&IncidentId(id.into())];
         let plan = case.plan.as_ref().expect("it has a plan");
-        let (incident, plan, run) = (case.id.clone(), plan.identity(), case.steps.len());
+        let (incident, plan, run) = (case.id.clone(), plan.identity(), case.runs());
         let (step, direction) = (case.step, case.direction);
         self.hear(EventKind::Executed { incident, plan, step, direction, run, outcome })
     }

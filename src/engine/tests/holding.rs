@@ -126,7 +126,7 @@ fn a_rung_that_was_not_written_is_tried_again_before_the_next_one() {
 }
 
 /// The shed expires, and its restore was asked for.
-fn expired() -> Desk {
+pub(super) fn expired() -> Desk {
     let mut desk = shed();
     desk.executes(done());
     desk.probes(Level::Healthy);
@@ -135,34 +135,52 @@ fn expired() -> Desk {
     desk
 }
 
-// Mutations: `undo_failed` that holds again, or ends without people.
+// Mutations: `owed::again` that ends the case, or whose pause stays, or grows on; `told_at` that finds nothing, or
+// always something; `fold` that lists every try; `resume` that reads it back instead.
 #[test]
-fn a_restore_that_does_not_work_is_for_people() {
-    for outcome in [Outcome::Failed { why: "no".to_owned() }, Outcome::Stale { why: "changed".to_owned() }] {
+fn a_restore_that_does_not_work_is_tried_until_it_does_and_people_are_reminded() {
+    let why = || "failed calling webhook".to_owned();
+    for outcome in
+        [Outcome::Failed { why: why() }, Outcome::Stale { why: why() }, Outcome::Unknown { why: why() }]
+    {
         let mut desk = expired();
-        desk.executes(outcome);
-        assert!(matches!(desk.ended(), (Phase::Escalated, Reason::UndoFailed { .. })), "{:?}", desk.ended());
-        assert!(matches!(desk.asked[..], [Effect::Notify { .. }]));
+        let (began, mut pauses, mut told) = (desk.at, Vec::new(), Vec::new());
+        for tries in 0..120 {
+            let tried = desk.at;
+            assert!(restores(&desk), "{tries}: {:?}", desk.asked);
+            if tries == 60 {
+                desk.start();
+            } else {
+                desk.executes(outcome.clone());
+            }
+            assert_eq!(desk.case().phase, Phase::Holding);
+            if desk.asked.iter().any(|effect| matches!(effect, Effect::Notify { .. })) {
+                told.push(desk.at.duration_since(began).as_secs());
+            }
+            desk.wake();
+            pauses.push(desk.at.duration_since(tried).as_secs());
+        }
+        assert_eq!(pauses[..6], [30, 60, 120, 240, 300, 300]);
+        assert!(pauses.iter().all(|pause| *pause <= 300), "{pauses:?}");
+        assert_eq!(told[0], 30, "one failure is no news");
+        let apart = told.windows(2).map(|pair| pair[1] - pair[0]);
+        assert!(apart.into_iter().all(|apart| (3_600..3_900).contains(&apart)), "{told:?}");
+        assert!(desk.case().steps.len() < 5, "{:?}", desk.case().steps);
+        assert_eq!(desk.state.overdue(desk.at), (1, 0));
+        desk.executes(done());
+        assert!(matches!(desk.ended(), (Phase::Resolved, Reason::Recovered { .. })), "{:?}", desk.ended());
+        assert_eq!((desk.state.overdue(desk.at), desk.state.next_wake()), ((0, 0), None));
     }
 }
 
-// Mutation: `standing::shed` with on and off exchanged for `Restore`.
+// Mutations: a moot restore that is tried again, or ends without people.
 #[test]
-fn a_restore_that_nobody_answered_is_read_back_and_done_once() {
-    for still in [true, false] {
-        let mut desk = expired();
-        let id = desk.id();
-        desk.executes(Outcome::Unknown { why: "time-out".to_owned() });
-        assert!(desk.write().is_none());
-        desk.wake();
-        assert!(matches!(desk.asked[..], [Effect::Inspect(_)]));
-        desk.finds_of(&id, on_the_rule(still));
-        assert_eq!(restores(&desk), still);
-        if still {
-            desk.executes(done());
-        }
-        assert!(matches!(desk.ended(), (Phase::Resolved, Reason::Recovered { .. })), "{:?}", desk.ended());
-    }
+fn what_is_somebody_elses_by_now_is_over() {
+    let mut desk = expired();
+    desk.executes(Outcome::Moot { why: "it bears no mark".to_owned() });
+    assert!(matches!(desk.ended(), (Phase::Escalated, Reason::UndoFailed { .. })), "{:?}", desk.ended());
+    assert!(matches!(desk.asked[..], [Effect::Notify { .. }]));
+    assert!(desk.state.next_wake().is_none());
 }
 
 // Mutations: `expire` that begins with the answer; `undoable` without `may_last`; `Held` that stays reconciling.

@@ -153,11 +153,14 @@ fn what_an_abort_kept_is_undone_later_on_demand() {
         desk.aborts(UNDO);
         let undo = desk.write().expect("it is undone");
         assert_eq!((undo.direction, desk.state.open_count()), (Direction::Undo, 1));
-        // Nobody answers: the outcome is read back as that of any other step.
+        // Nobody answers: it is tried again, and found done.
         desk.wake();
-        assert!(desk.case().reconciling);
+        assert_eq!((desk.case().phase, desk.write()), (Phase::Holding, None));
+        // Mutation: an operator who can start a second write while the first may still arrive.
+        assert!(desk.aborts(UNDO).is_empty());
         desk.wake();
-        desk.finds("bad");
+        assert!(desk.write().is_some());
+        desk.executes(Outcome::AlreadyDone);
         assert_eq!(desk.ended(), (Phase::Suppressed, &aborted(InForce::Undo)));
         assert_eq!(desk.state.open_count(), 0);
         assert!(desk.aborts(UNDO).is_empty());

@@ -12,7 +12,7 @@ use meshmend::model::facts::{
 };
 use meshmend::model::history::{Proof, ProvenDestination, RevisionProven, RevisionSeen};
 use meshmend::model::indicator::{Figure, Level, Probe};
-use meshmend::model::plan::{Outcome, Rehearsal};
+use meshmend::model::plan::{Direction, Outcome, Rehearsal};
 use meshmend::model::subject::Subject;
 
 use super::fleet::{Fleet, deployment};
@@ -179,7 +179,11 @@ impl Ground {
             },
             Effect::Execute(execute) => {
                 let Execute { incident, plan, step, direction, run, .. } = execute.clone();
-                let outcome = self.outcome(&execute.action, tape);
+                let mut outcome = self.outcome(&execute.action, tape);
+                // As the effector has it: somebody came in between, and it is theirs now.
+                if matches!(outcome, Outcome::Stale { .. }) && self.is_theirs(execute) {
+                    outcome = Outcome::Moot { why: "another revision is in force".to_owned() };
+                }
                 EventKind::Executed { incident, plan, step, direction, run, outcome }
             }
             Effect::Probe { incident, probe, indicator, subject, .. } => {
@@ -198,6 +202,13 @@ impl Ground {
                 .clone(),
             },
         }
+    }
+
+    /// Whether what is to be taken back is not as we left it.
+    fn is_theirs(&self, execute: &Execute) -> bool {
+        let Action::RollbackRoute { target, from, .. } = &execute.action else { return false };
+        execute.direction == Direction::Undo
+            && self.routes.get(target).is_none_or(|route| route.spec != *from)
     }
 
     fn outcome(&mut self, action: &Action, tape: &mut Tape) -> Outcome {
