@@ -25,7 +25,6 @@ mod routing;
 mod server_gone;
 mod shop;
 mod stale;
-mod webhook;
 
 use futures::future::LocalBoxFuture;
 
@@ -46,9 +45,6 @@ pub(crate) const PROOFS: &[(&str, Proof)] = &[
     }),
     ("an_act_that_does_not_help_is_undone_and_not_repeated_for_ever", |g| Box::pin(no_help::undone(g))),
     ("an_overload_is_shed_in_steps_and_taken_back_exactly", |g| Box::pin(overload::shed(g))),
-    ("a_webhook_that_is_down_when_a_shed_expires_only_delays_its_end", |g| {
-        Box::pin(webhook::waits_for_it(g))
-    }),
     ("an_agent_hears_of_alerts_through_alertmanager", |g| Box::pin(agent::hears(g))),
     ("a_frozen_envoy_is_restarted_alone_and_early", |g| Box::pin(frozen::is_restarted(g))),
     ("what_would_come_back_with_less_is_left_alone", |g| Box::pin(refused::is_left_alone(g))),
