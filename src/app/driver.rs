@@ -12,7 +12,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
-use super::queue::{From, Input, Launch, Queues, gather};
+use super::queue::{Input, Launch, Queues, Sources, gather};
 use super::short::Short;
 use crate::clock::Clock;
 use crate::engine::gate;
@@ -116,9 +116,9 @@ impl Driver {
         loop {
             let wake = self.state.next_wake().map_or(self.heartbeat_at, |at| at.min(self.heartbeat_at));
             let wake = self.short.as_ref().map_or(wake, |short| wake.min(short.look_at));
-            let from =
-                if self.short.as_ref().is_some_and(Short::is_long) { From::Results } else { From::All };
-            let Some(mut batch) = gather(self.clock.until(wake), &mut queues, from).await else {
+            let long = self.short.as_ref().is_some_and(Short::is_long);
+            let sources = if long { Sources::Held } else { Sources::Heard };
+            let Some(mut batch) = gather(self.clock.until(wake), &mut queues, sources).await else {
                 return Ok(());
             };
             self.look_for_room(&mut batch);

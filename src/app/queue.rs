@@ -61,20 +61,22 @@ pub struct Queues {
     pub launches: mpsc::UnboundedSender<Launch>,
 }
 
-/// Which queues are read.
+/// What becomes of the queue of sources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum From {
-    All,
-    /// Sources have to wait.
-    Results,
+pub(super) enum Sources {
+    Heard,
+    /// They have to wait.
+    Held,
 }
 
 /// Waits for work: results first, then sources, then the time.
-pub(super) async fn gather(wake: Duration, queues: &mut Queues, from: From) -> Option<Vec<Input>> {
+pub(super) async fn gather(wake: Duration, queues: &mut Queues, sources: Sources) -> Option<Vec<Input>> {
+    let heard = sources == Sources::Heard;
+    let some = heard && (!queues.sources.is_closed() || !queues.sources.is_empty());
     let first = tokio::select! {
         biased;
         result = queues.results.recv() => result?,
-        input = queues.sources.recv(), if from == From::All && (!queues.sources.is_closed() || !queues.sources.is_empty()) => {
+        input = queues.sources.recv(), if some => {
             match input {
                 Some(input) => input,
                 None => return Some(Vec::new()),
@@ -85,7 +87,7 @@ pub(super) async fn gather(wake: Duration, queues: &mut Queues, from: From) -> O
     let mut batch = vec![first];
     while batch.len() < BATCH {
         let more = queues.results.try_recv().ok();
-        let source = || (from == From::All).then(|| queues.sources.try_recv().ok()).flatten();
+        let source = || heard.then(|| queues.sources.try_recv().ok()).flatten();
         match more.or_else(source) {
             Some(input) => batch.push(input),
             None => break,

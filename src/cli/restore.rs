@@ -8,13 +8,12 @@ use super::people;
 use super::{FINDINGS, FINE, Usage};
 use crate::cluster::{Access, connect, told};
 use crate::effectors::{Restored, Try, by_hand, marked};
-use crate::model::plan::Outcome;
 use crate::model::subject::Subject;
 
 pub(super) fn restore(args: &Restore) -> anyhow::Result<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let restored = runtime.block_on(all(args))?;
-    let failed = restored.iter().any(|one| problem(&one.outcome).is_some());
+    let failed = restored.iter().any(|one| one.outcome.trouble().is_some());
     match args.output {
         Output::Json => {
             let rows: Vec<Value> = restored.iter().map(row).collect();
@@ -61,17 +60,6 @@ fn name_of(object: &str) -> Result<&str, Usage> {
     }
 }
 
-/// Why it is not restored.
-fn problem(outcome: &Outcome) -> Option<&str> {
-    match outcome {
-        Outcome::Done { .. } | Outcome::AlreadyDone => None,
-        Outcome::Moot { why }
-        | Outcome::Stale { why }
-        | Outcome::Failed { why }
-        | Outcome::Unknown { why } => Some(why),
-    }
-}
-
 /// The line that does the same without us.
 fn line(one: &Restored) -> Option<String> {
     let subject = &one.subject;
@@ -84,7 +72,7 @@ fn row(one: &Restored) -> Value {
         "kind": subject.kind, "namespace": subject.namespace, "name": subject.name,
         "incident": one.mark.as_ref().map(|mark| mark.incident.clone()),
         "expires": one.mark.as_ref().map(|mark| mark.expires),
-        "result": one.outcome.name(), "why": problem(&one.outcome), "by_hand": line(one), "diff": one.diff,
+        "result": one.outcome.name(), "why": one.outcome.trouble(), "by_hand": line(one), "diff": one.diff,
     })
 }
 
@@ -94,7 +82,7 @@ fn show(args: &Restore, restored: &[Restored]) {
         people::say(format!("no DestinationRule bears a mark of a shed{scope}: nothing is to be restored"));
     }
     for one in restored {
-        match problem(&one.outcome) {
+        match one.outcome.trouble() {
             None => {
                 let word = if args.dry_run { "would be restored" } else { "restored" };
                 people::say(format!("{}: {word}", one.subject));

@@ -123,7 +123,7 @@ fn undoable(case: &Case<'_>, end: usize) -> Option<usize> {
     (0..end).rev().find(|index| {
         let of_step = || case.incident.steps.iter().rev().filter(|result| result.step == *index);
         let undo = of_step().take_while(|result| result.direction == Direction::Undo);
-        let undone = undo.into_iter().any(|result| owed::trouble(&result.outcome).is_none());
+        let undone = undo.into_iter().any(|result| result.outcome.trouble().is_none());
         let last = of_step().find(|result| result.direction == Direction::Forward);
         let done = last.is_some_and(|result| matches!(result.outcome, Outcome::Done { .. })) && !undone;
         let step = plan.steps.get(*index);
@@ -281,13 +281,7 @@ pub(super) fn notified(mut case: Case<'_>, of: Option<usize>, outcome: &Outcome)
         return case.changes;
     }
     case.push(Change::StepEnded { incident, step, direction, outcome: outcome.clone() });
-    let failure = match outcome {
-        Outcome::Done { .. } | Outcome::AlreadyDone => None,
-        Outcome::Moot { why }
-        | Outcome::Stale { why }
-        | Outcome::Failed { why }
-        | Outcome::Unknown { why } => Some(why.clone()),
-    };
+    let failure = outcome.trouble().map(str::to_owned);
     if case.incident.is_aborted() {
         return abort::follow(case);
     }

@@ -115,8 +115,8 @@ pub(super) fn gone(state: &State, rules: &Rules, at: Timestamp, subject: &Subjec
     changes
 }
 
-/// A subject vanished: its waiting cases are over, and it counts as ill no more. One that is acting goes on to its end: the act may be why
-/// the subject is gone.
+/// A subject vanished: its waiting cases are over, and it counts as ill no more. One that is acting goes on to
+/// its end: the act may be why the subject is gone.
 pub(super) fn end_waiting(state: &State, rules: &Rules, at: Timestamp, subject: &Subject) -> Vec<Change> {
     let waiting = state
         .open_incidents()

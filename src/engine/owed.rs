@@ -4,15 +4,17 @@
 //! made. For an act that expires nothing else ends this than that nothing of ours is left on the object. An undo
 //! that no expiry asks for is given up after a day: by then people have been told two dozen times.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::act;
 use super::case::Case;
 use super::deadlines::{REMIND, UNDO_PAUSE, UNDO_PAUSE_MAX, UNDO_TRIES, WRITE_GRACE};
 use super::orphan;
+use super::state::State;
 use crate::model::change::Change;
 use crate::model::incident::{Incident, Phase};
-use crate::model::plan::Outcome;
 use crate::model::reason::Reason;
 
 /// A try ended and did not take it back.
@@ -66,24 +68,25 @@ fn is_bound(case: &Incident) -> bool {
     case.expires_at.is_some() || case.is_orphan()
 }
 
-/// Whether something of ours, or of another agent, is left beyond its time.
-pub(super) fn is_overdue(case: &Incident, at: Timestamp) -> bool {
-    let late = case.expires_at.is_some_and(|expires| expires <= at);
-    !case.phase.is_end() && (late || case.undo_tries > 0)
+/// Whether something of ours, or of another agent, is to be taken back, now or later.
+pub(super) fn is_owed(case: &Incident) -> bool {
+    !case.phase.is_end() && (case.expires_at.is_some() || case.undo_tries > 0)
+}
+
+impl State {
+    /// Acts that are not taken back although their time is over: ours, and those of other agents.
+    #[must_use]
+    pub fn overdue(&self, at: Timestamp) -> (usize, usize) {
+        let owed = self.owed.iter().filter_map(|id| self.incidents.get(id));
+        let late = |case: &&Arc<Incident>| {
+            case.undo_tries > 0 || case.expires_at.is_some_and(|expires| expires <= at)
+        };
+        let (orphans, own): (Vec<_>, Vec<_>) = owed.filter(late).partition(|case| case.is_orphan());
+        (own.len(), orphans.len())
+    }
 }
 
 /// Its time has come: the first time, or once more.
 pub(super) fn take_back(case: Case<'_>) -> Vec<Change> {
     if case.incident.is_orphan() { orphan::take_back(case) } else { act::undo(case) }
-}
-
-/// Why the object is not yet as it has to be; `None` where it is.
-pub(super) fn trouble(outcome: &Outcome) -> Option<&str> {
-    match outcome {
-        Outcome::Done { .. } | Outcome::AlreadyDone => None,
-        Outcome::Moot { why }
-        | Outcome::Stale { why }
-        | Outcome::Failed { why }
-        | Outcome::Unknown { why } => Some(why),
-    }
 }

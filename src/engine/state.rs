@@ -87,6 +87,9 @@ pub struct State {
     /// The ill subject of each key that has one; derived like it.
     #[serde(skip)]
     ill_of: BTreeMap<IncidentKey, Subject>,
+    /// Cases that have something to take back; derived, see [`State::index`]. Few, where open ones may be many.
+    #[serde(skip)]
+    pub(super) owed: BTreeSet<IncidentId>,
     /// When each open incident wants to be looked at, ordered by time; derived, see [`State::index`].
     #[serde(skip)]
     wakes: BTreeSet<(Timestamp, IncidentId)>,
@@ -279,14 +282,6 @@ impl State {
         self.attempts.iter().filter(move |(_, known)| known.firing.contains(source)).map(|(key, _)| key)
     }
 
-    /// Acts that are not taken back although their time is over: ours, and those of other agents.
-    #[must_use]
-    pub fn overdue(&self, at: Timestamp) -> (usize, usize) {
-        let late: Vec<&Incident> = self.open_incidents().filter(|case| owed::is_overdue(case, at)).collect();
-        let orphans = late.iter().filter(|case| case.is_orphan()).count();
-        (late.len() - orphans, orphans)
-    }
-
     /// How many incidents are not over.
     #[must_use]
     pub fn open_count(&self) -> usize {
@@ -343,8 +338,13 @@ impl State {
         self.weigh(&case.key);
     }
 
-    /// Brings the wake index of one incident up to date. Called after every change of it.
+    /// Brings what is derived of one incident up to date. Called after every change of it.
     pub(super) fn index(&mut self, id: &IncidentId) {
+        if self.incidents.get(id).is_some_and(|case| owed::is_owed(case)) {
+            self.owed.insert(id.clone());
+        } else {
+            self.owed.remove(id);
+        }
         let wake = self.incidents.get(id).and_then(|case| wake(case));
         if self.wake_of.get(id).copied() == wake {
             return;

@@ -98,6 +98,17 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Why the object is not as the step was to leave it; `None` where it is.
+    #[must_use]
+    pub fn trouble(&self) -> Option<&str> {
+        match self {
+            Self::Done { .. } | Self::AlreadyDone => None,
+            Self::Moot { why } | Self::Stale { why } | Self::Failed { why } | Self::Unknown { why } => {
+                Some(why)
+            }
+        }
+    }
+
     /// The word as metrics carry it.
     #[must_use]
     pub fn name(&self) -> &'static str {

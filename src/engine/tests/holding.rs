@@ -217,6 +217,19 @@ fn a_shed_of_which_nobody_knows_whether_it_was_made_is_taken_back_too() {
 }
 
 /// A person stopped it, and nothing is left to do.
+/// Ways to a shed that is in force: just written, soaked, and seen to help.
+pub(super) const IN_FORCE: [fn(&mut Desk); 3] = [
+    |desk| drop(desk.executes(done())),
+    |desk| {
+        desk.executes(done());
+        desk.wake();
+    },
+    |desk| {
+        desk.executes(done());
+        desk.probes(Level::Healthy);
+    },
+];
+
 pub(super) fn aborted_ends(desk: &Desk) {
     assert!(matches!(desk.ended(), (Phase::Suppressed, Reason::Aborted { .. })), "{:?}", desk.ended());
     assert!(desk.state.next_wake().is_none());
@@ -226,18 +239,7 @@ pub(super) fn aborted_ends(desk: &Desk) {
 // `forward` that takes back what was surely not made.
 #[test]
 fn a_shed_that_is_to_be_undone_is_taken_back_whatever_became_of_it() {
-    let reach: [fn(&mut Desk); 3] = [
-        |desk| drop(desk.executes(done())),
-        |desk| {
-            desk.executes(done());
-            desk.wake();
-        },
-        |desk| {
-            desk.executes(done());
-            desk.probes(Level::Healthy);
-        },
-    ];
-    for until in reach {
+    for until in IN_FORCE {
         let mut desk = shed();
         until(&mut desk);
         desk.aborts(Some(InForce::Undo));

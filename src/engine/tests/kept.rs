@@ -1,26 +1,14 @@
 //! A shed that the operator who stopped its case keeps.
 
-use super::desk::{Desk, done};
-use super::holding::{aborted_ends, restores, shed};
+use super::desk::done;
+use super::holding::{IN_FORCE, aborted_ends, restores, shed};
 use crate::model::event::InForce;
 use crate::model::incident::Phase;
-use crate::model::indicator::Level;
 
 // Mutation: a kept shed whose case ends before the shed does.
 #[test]
 fn a_shed_that_is_kept_still_ends_at_its_expiry() {
-    let reach: [fn(&mut Desk); 3] = [
-        |desk| drop(desk.executes(done())),
-        |desk| {
-            desk.executes(done());
-            desk.wake();
-        },
-        |desk| {
-            desk.executes(done());
-            desk.probes(Level::Healthy);
-        },
-    ];
-    for until in reach {
+    for until in IN_FORCE {
         let mut desk = shed();
         until(&mut desk);
         let expires = desk.case().expires_at.expect("a shed expires");

@@ -124,45 +124,25 @@ impl<'g> Ground<'g> {
     ///
     /// # Errors
     /// What the API server says.
-    pub fn patch(
-        &mut self,
-        manager: &str,
-        (plural, namespace, name): (&str, &str, &str),
-        patch: &Value,
-    ) -> Result<(), String> {
-        let write = Write::by(manager, self.at, Part::Main);
-        let done = self.store.change(&key(plural, namespace, name), &write, |old| Ok(merged(old, patch)));
-        done.map(drop).map_err(|refused| refused.message())
+    pub fn patch(&mut self, manager: &str, of: (&str, &str, &str), patch: &Value) -> Result<(), String> {
+        self.change(Write::by(manager, self.at, Part::Main), of, |old| merged(old, patch))
     }
 
     /// Changes the status of an object by a merge patch of the status.
     ///
     /// # Errors
     /// What the API server says.
-    pub fn report(
-        &mut self,
-        manager: &str,
-        (plural, namespace, name): (&str, &str, &str),
-        status: &Value,
-    ) -> Result<(), String> {
-        let write = Write::by(manager, self.at, Part::Status);
+    pub fn report(&mut self, manager: &str, of: (&str, &str, &str), status: &Value) -> Result<(), String> {
         let patch = serde_json::json!({ "status": status });
-        let done = self.store.change(&key(plural, namespace, name), &write, |old| Ok(merged(old, &patch)));
-        done.map(drop).map_err(|refused| refused.message())
+        self.change(Write::by(manager, self.at, Part::Status), of, |old| merged(old, &patch))
     }
 
     /// Replaces an object's spec, labels and annotations, as who applies a file by force does.
     ///
     /// # Errors
     /// What the API server says.
-    pub fn replace(
-        &mut self,
-        manager: &str,
-        (plural, namespace, name): (&str, &str, &str),
-        object: &Value,
-    ) -> Result<(), String> {
-        let write = Write::by(manager, self.at, Part::Main);
-        let done = self.store.change(&key(plural, namespace, name), &write, |old| {
+    pub fn replace(&mut self, manager: &str, of: (&str, &str, &str), object: &Value) -> Result<(), String> {
+        self.change(Write::by(manager, self.at, Part::Main), of, |old| {
             let mut new = old.clone();
             for pointer in ["/metadata/labels", "/metadata/annotations"] {
                 let of = object.pointer(pointer).cloned().unwrap_or(Value::Null);
@@ -176,8 +156,17 @@ impl<'g> Ground<'g> {
                 }
             }
             new["spec"] = object["spec"].clone();
-            Ok(new)
-        });
+            new
+        })
+    }
+
+    fn change(
+        &mut self,
+        write: Write<'_>,
+        (plural, namespace, name): (&str, &str, &str),
+        new: impl FnOnce(&Value) -> Value,
+    ) -> Result<(), String> {
+        let done = self.store.change(&key(plural, namespace, name), &write, |old| Ok(new(old)));
         done.map(drop).map_err(|refused| refused.message())
     }
 
